@@ -1,0 +1,1 @@
+"""Backbones of the dense encoders, one per file."""

@@ -1,0 +1,92 @@
+"""The fast pyramid: a small residual network with a top-down path, for laptops (our own design).
+
+Down-sampling uses 2x2 convolutions of stride 2, so that the cell ``i`` of a map with stride ``s`` has its centre at
+input pixel ``s * i + (s - 1) / 2`` on every level, and no level is shifted against another.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+STRIDES = (4, 8, 16, 32)
+
+
+class FastPyramid(nn.Module):
+    """``(B, C, H, W)`` to four maps of ``level_dims`` channels at strides 4, 8, 16, 32; H and W divisible by 32.
+
+    Parameters
+    ----------
+    in_channels : int
+        Channels of the input.
+    level_dims : tuple of 4 int
+        Channels of the maps, finest first.
+    widths : tuple of 5 int
+        Channels of the bottom-up path at strides 2, 4, 8, 16, 32.
+    trunk : int
+        Channels of the top-down path.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        level_dims: tuple[int, ...],
+        widths: tuple[int, ...] = (32, 64, 96, 128, 160),
+        trunk: int = 64,
+    ) -> None:
+        super().__init__()
+        if len(level_dims) != len(STRIDES) or len(widths) != len(STRIDES) + 1:
+            raise ValueError(f"expected {len(STRIDES)} level_dims and {len(STRIDES) + 1} widths")
+        self.stem = nn.Sequential(_down(in_channels, widths[0]), _conv(widths[0], widths[0]))
+        self.stages = nn.ModuleList(
+            nn.Sequential(_down(a, b), Residual(b), Residual(b)) for a, b in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.lateral = nn.ModuleList(nn.Conv2d(width, trunk, 1) for width in widths[1:])
+        self.smooth = nn.ModuleList(_conv(trunk, trunk) for _ in STRIDES)
+        self.embed = nn.ModuleList(nn.Conv2d(trunk, dim, 1) for dim in level_dims)
+        self.trunk_channels = trunk
+
+    def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Return the level maps (finest first, not normalised) and the finest trunk map for the cluster head."""
+        x = self.stem(x)
+        bottom_up = []
+        for stage in self.stages:
+            x = stage(x)
+            bottom_up.append(x)
+        top: Tensor | None = None
+        trunks: list[Tensor] = []
+        for lateral, smooth, feature in zip(
+            reversed(self.lateral), reversed(self.smooth), reversed(bottom_up), strict=True
+        ):
+            merged = lateral(feature)
+            if top is not None:
+                merged = merged + nn.functional.interpolate(top, scale_factor=2.0, mode="nearest")
+            top = smooth(merged)
+            trunks.append(top)
+        trunks.reverse()
+        return [embed(trunk) for embed, trunk in zip(self.embed, trunks, strict=True)], trunks[0]
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions with batch normalisation around a shortcut."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = _conv(channels, channels)
+        self.second = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, H, W)`` to the same shape."""
+        return torch.relu(x + self.second(self.first(x)))
+
+
+def _conv(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+    )
+
+
+def _down(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 2, stride=2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+    )
