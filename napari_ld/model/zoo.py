@@ -1,0 +1,87 @@
+"""The table of models that ship with napari-ld."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_ld.errors import ModelFileError
+
+if TYPE_CHECKING:
+    from napari_ld.model.checkpoint import LoadedModel
+
+WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
+DEFAULT_ENCODER = "ld-general"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """One bundled model.
+
+    Attributes
+    ----------
+    file, card : str
+        Names below ``napari_ld/weights``.
+    kind : str
+        ``"encoder"``.
+    sha256 : str
+        Of the file; checked by a test.
+    modality : str
+        What it was trained on, in words.
+    licence, citation : str
+    """
+
+    file: str
+    kind: str
+    sha256: str
+    modality: str
+    licence: str
+    citation: str
+    card: str
+
+
+MODELS: dict[str, ModelEntry] = {}
+
+
+def list_models() -> dict[str, ModelEntry]:
+    """Return the bundled models by name."""
+    return dict(MODELS)
+
+
+def resolve(name_or_path: str | Path) -> Path:
+    """Turn a bundled model's name, or the path of a user's own file, into a path.
+
+    Raises
+    ------
+    ModelFileError
+        When it is neither; the message lists the known names.
+    """
+    entry = MODELS.get(str(name_or_path))
+    if entry is not None:
+        return WEIGHTS / entry.file
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    raise ModelFileError(
+        f"unknown encoder {str(name_or_path)!r}: no such file, and not one of the bundled ones: {', '.join(MODELS)}"
+    )
+
+
+def load_encoder(name_or_path: str | Path = DEFAULT_ENCODER) -> LoadedModel:
+    """Load a bundled encoder by name, or a user's own file by path.
+
+    Raises
+    ------
+    ModelFileError
+        When the name is unknown or the file cannot be used.
+    """
+    from napari_ld.model.checkpoint import load_model
+
+    return load_model(resolve(name_or_path))
+
+
+def checksum(path: Path) -> str:
+    """Sha256 of a file, in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
