@@ -1,0 +1,8 @@
+"""All mutable state of the panel, free of Qt: landmarks, undo, requests and results, autosave."""
+
+from napari_ld.session.guidance import guidance
+from napari_ld.session.requests import IdentifyRequest, LocateRequest, Request, Result
+from napari_ld.session.session import Session, Work
+from napari_ld.session.tracks import Point, Track
+
+__all__ = ["IdentifyRequest", "LocateRequest", "Point", "Request", "Result", "Session", "Track", "Work", "guidance"]

@@ -1,0 +1,173 @@
+"""The plain functions between a request and its results; they run on a worker thread and load torch when called."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_ld._types import Image, Match
+from napari_ld.errors import Cancelled
+from napari_ld.session.log import image_key
+from napari_ld.session.replay import newest_work
+from napari_ld.session.requests import (
+    EmbeddingProgress,
+    Identified,
+    IdentifyRequest,
+    Located,
+    LocateRequest,
+    Result,
+    SourceReady,
+    TrackQuestion,
+)
+
+if TYPE_CHECKING:
+    from napari_ld.embedding import FeatureSource
+    from napari_ld.localization import Template
+
+IsCancelled = Callable[[], bool]
+BATCH_SECONDS = 0.1  # answers are handed over in batches, so that a long stack does not redraw at each plane
+
+
+class Sources:
+    """Keeps the features of the last image between requests, so that the second click need not load anything."""
+
+    def __init__(self) -> None:
+        self._key: tuple[int, str] | None = None
+        self._source: FeatureSource | None = None
+        self._name = ""
+
+    def get(self, request: LocateRequest) -> tuple[FeatureSource, str]:
+        """Features and encoder name for a request."""
+        key = (request.serial, request.context)
+        if self._source is None or self._key != key:
+            self._source = None  # frees the memory of the last one before the next is made
+            from napari_ld.embedding import FeatureSource
+            from napari_ld.model.zoo import load_encoder
+            from napari_ld.storage import Store
+
+            model = load_encoder(request.encoder)
+            volume = request.stack_kind == "volume"
+            self._source = FeatureSource(
+                _with_axes(request.image, volume), model, device=request.device, store=Store(), shared_limits=volume
+            )
+            self._key, self._name = key, model.header.name
+        return self._source, self._name
+
+    def clear(self) -> None:
+        """Let go of pixels and features."""
+        self._key = self._source = None
+
+
+def identify(request: IdentifyRequest, cancelled: IsCancelled) -> Iterator[Result]:
+    """Recognise the image and look for earlier work on it."""
+    key = image_key(request.image, request.stem)
+    if not cancelled():
+        yield Identified(request.serial, key, newest_work(request.sessions, key))
+
+
+def locate_tracks(request: LocateRequest, sources: Sources, cancelled: IsCancelled) -> Iterator[Result]:
+    """Answer all questions of a request: on embedded planes at once, on the others as they are embedded, then finely.
+
+    Raises
+    ------
+    Cancelled
+        Within half a second after ``cancelled`` turned true.
+    NapariLDError
+        When the encoder or the image cannot be used.
+    """
+    source, name = sources.get(request)
+    yield SourceReady(
+        request.serial, request.context, name, f"{source.device.name} · {source.device.dtype}", source.device.reason
+    )
+    run = _Run(request, source, cancelled)
+    yield from run.embed(plane for track in request.tracks for plane, _ in track.templates)
+    yield from run.coarse()
+    yield from run.fine()
+
+
+class _Run:
+    """One request at work."""
+
+    def __init__(self, request: LocateRequest, source: FeatureSource, cancelled: IsCancelled) -> None:
+        self.request, self.source, self.cancelled = request, source, cancelled
+        self.done = sum(source.is_ready(plane) for plane in request.planes)
+
+    def progress(self) -> EmbeddingProgress:
+        return EmbeddingProgress(self.request.serial, self.request.context, self.done, len(self.request.planes))
+
+    def embed(self, planes: Iterator[int]) -> Iterator[Result]:
+        for plane in planes:
+            self.check()
+            if not self.source.is_ready(plane):
+                self.source.plane(plane, self.cancelled)
+                self.done += 1
+                yield self.progress()
+
+    def check(self) -> None:
+        if self.cancelled():
+            raise Cancelled("The propagation was cancelled.")
+
+    def coarse(self) -> Iterator[Result]:
+        """First answers, before the last plane is embedded."""
+        yield self.progress()
+        ready = {plane for plane in self.request.planes if self.source.is_ready(plane)}
+        for track in self.request.tracks:
+            yield from self.located(track, tuple(p for p in track.planes if p in ready), refine=False)
+        for plane in self.request.planes:
+            if plane not in ready:
+                yield from self.embed(iter([plane]))
+                for track in self.request.tracks:
+                    if plane in track.planes:
+                        yield from self.located(track, (plane,), refine=False)
+
+    def fine(self) -> Iterator[Result]:
+        """Final answers, with what the stack kind knows of neighbouring planes."""
+        for track in self.request.tracks:
+            yield from self.located(track, track.planes, refine=True)
+            yield self.answer(track, [], finished=True)
+
+    def located(self, track: TrackQuestion, planes: tuple[int, ...], *, refine: bool) -> Iterator[Result]:
+        if not planes:
+            return
+        from napari_ld.localization import locate
+
+        matches = locate(
+            self.source,
+            self.templates(track),
+            stack_kind=self.request.stack_kind,
+            planes=planes,
+            refine=refine,
+            cancelled=self.cancelled,
+        )
+        batch: list[Match] = []
+        handed_over = time.monotonic()
+        for match in matches:
+            self.check()
+            batch.append(match)
+            if time.monotonic() - handed_over > BATCH_SECONDS:
+                yield self.answer(track, batch)
+                batch, handed_over = [], time.monotonic()
+        yield self.answer(track, batch)
+
+    def templates(self, track: TrackQuestion) -> list[Template]:
+        from napari_ld.localization import Template
+
+        return [Template(track.landmark, self.source, plane, position) for plane, position in track.templates]
+
+    def answer(self, track: TrackQuestion, matches: list[Match], *, finished: bool = False) -> Located:
+        return Located(
+            self.request.serial, self.request.context, track.landmark, track.generation, tuple(matches), finished
+        )
+
+
+def _with_axes(image: Image, volume: bool) -> Image:
+    """Image whose plane axis says what the person chose: ordered slices, or one image a plane."""
+    return replace(image, axes=("z" if volume else "p") + image.axes[1:]) if image.is_stack else image
+
+
+def image_stem(name: str) -> str:
+    """Name without folder and suffixes."""
+    return Path(name).name.split(".")[0] if name else ""
