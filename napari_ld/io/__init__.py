@@ -1,0 +1,1 @@
+"""Files in, values out: images, landmarks and label maps. No window, no napari."""
