@@ -1,0 +1,141 @@
+"""From stored pixels to model input of the wanted size, with the geometry kept exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from napari_ld._types import Box, Position
+from napari_ld.model.preprocessing import IntensityNormalization
+
+__all__ = ["Window", "crop_window", "input_scale", "model_input", "plane_window", "turned_input"]
+
+# Rows are normalised and narrowed in strips of about this many pixels, so that a huge plane never stands in memory as
+# floating-point numbers.
+_STRIP_PIXELS = 4_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Part of a stored plane, and the size of the model input that it becomes.
+
+    Attributes
+    ----------
+    box : Box
+        In stored pixels.
+    size : (rows, columns)
+        Model input.
+    """
+
+    box: Box
+    size: tuple[int, int]
+
+    def grid(self, stride: int) -> tuple[tuple[float, float], tuple[float, float]]:
+        """``origin`` and ``step``, in stored pixels, of the cells that an encoder of this stride puts out.
+
+        A cell covers ``stride`` input pixels and an input pixel covers ``box / size`` stored ones; the centre of the
+        first stored pixel is 0, hence the half pixel.
+        """
+        steps = [stride * extent / size for extent, size in zip(self.box.shape, self.size, strict=True)]
+        starts = (self.box.top, self.box.left)
+        origin = [start + step / 2 - 0.5 for start, step in zip(starts, steps, strict=True)]
+        return (origin[0], origin[1]), (steps[0], steps[1])
+
+
+def input_scale(shape: tuple[int, int], spacing: tuple[float, float] | None, working_size: int) -> tuple[float, float]:
+    """Model-input pixels per stored pixel along (rows, columns), for a longest side of ``working_size``.
+
+    With a known spacing the longest side is the longest in millimetres, and oblong pixels become square; otherwise
+    pixels count as square.
+    """
+    row, column = (1.0, 1.0) if spacing is None else spacing
+    unit = working_size / max(shape[0] * row, shape[1] * column)
+    return unit * row, unit * column
+
+
+def plane_window(shape: tuple[int, int], scale: tuple[float, float]) -> Window:
+    """The whole plane."""
+    size = max(1, round(shape[0] * scale[0])), max(1, round(shape[1] * scale[1]))
+    return Window(Box(0, 0, *shape), size)
+
+
+def crop_window(shape: tuple[int, int], scale: tuple[float, float], centre: Position, size: int) -> Window:
+    """About ``size`` x ``size`` model-input pixels around ``centre`` (stored pixels).
+
+    At the border the window is shifted inwards, and where the plane is smaller than the window it is the whole side.
+    """
+    starts, extents, sizes = [], [], []
+    for position, length, per_pixel in zip(centre, shape, scale, strict=True):
+        extent = min(length, max(1, round(size / per_pixel)))
+        start = min(max(round(position - (extent - 1) / 2), 0), length - extent)
+        starts.append(start)
+        extents.append(extent)
+        sizes.append(max(1, round(extent * per_pixel)))
+    box = Box(starts[0], starts[1], starts[0] + extents[0], starts[1] + extents[1])
+    return Window(box, (sizes[0], sizes[1]))
+
+
+def model_input(
+    pixels: npt.NDArray[Any], window: Window, normalization: IntensityNormalization, limits: tuple[float, float]
+) -> Tensor:
+    """Normalise and resize one window, with a triangle filter against aliasing.
+
+    Parameters
+    ----------
+    pixels : (rows, columns) or (rows, columns, channels) array
+        The whole stored plane.
+    limits : (low, high)
+        Intensity limits of the plane or of the volume, never of the window.
+
+    Returns
+    -------
+    (1, C, rows, columns) float32 tensor, of the window's size
+    """
+    box = window.box
+    cut = pixels[box.top : box.bottom, box.left : box.right]
+    strip = max(1, _STRIP_PIXELS // max(1, cut.shape[1]))
+    narrowed = []
+    for top in range(0, cut.shape[0], strip):
+        normalised = normalization.apply(cut[top : top + strip], limits)
+        x = torch.from_numpy(np.ascontiguousarray(normalised))[None]
+        narrowed.append(_resize(x, (x.shape[-2], window.size[1])))
+    return _resize(torch.cat(narrowed, dim=2), window.size)
+
+
+def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+    if tuple(x.shape[-2:]) == size:
+        return x
+    return torch.nn.functional.interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=True)
+
+
+def turned_input(x: Tensor, window: Window, centre: Position, angle: float, mirror: bool) -> Tensor:
+    """Turn a window around ``centre``, given in stored pixels; beyond the border its pixels are repeated.
+
+    Parameters
+    ----------
+    x : (1, C, h, w) tensor
+        Model input of ``window``.
+    angle : float
+        Degrees, counter-clockwise as seen on the screen.
+    mirror : bool
+        Mirror left-right before turning.
+    """
+    height, width = window.size
+    starts = (window.box.top, window.box.left)
+    # Position of the centre in pixels of the model input, relative to the middle of the window.
+    offsets = [
+        (position - start + 0.5) * size / extent - size / 2
+        for position, start, size, extent in zip(centre, starts, window.size, window.box.shape, strict=True)
+    ]
+    cos, sin = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
+    rows, columns = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    down, right = rows - height / 2 - offsets[0], columns - width / 2 - offsets[1]
+    source_right = (cos * right - sin * down) * (-1 if mirror else 1) + offsets[1]
+    source_down = sin * right + cos * down + offsets[0]
+    grid = torch.stack([source_right / (width / 2), source_down / (height / 2)], dim=-1)[None].float()
+    return torch.nn.functional.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
