@@ -1,0 +1,99 @@
+"""Arrays that read from their file when indexed, and keep nothing."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["LazyImage", "LazyStack"]
+
+
+class LazyStack:
+    """A stack whose planes are read one by one.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        ``(planes, rows, columns)`` or ``(planes, rows, columns, channels)``.
+    dtype : dtype
+    read : callable
+        From the index of a plane to its pixels, ``shape[1:]`` of ``dtype``.
+    """
+
+    def __init__(self, shape: Sequence[int], dtype: npt.DTypeLike, read: Callable[[int], npt.NDArray[Any]]) -> None:
+        self.shape = tuple(int(length) for length in shape)
+        self.dtype = np.dtype(dtype)
+        self._read = read
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> Any:
+        """Index as numpy does; only the planes that are asked for are read."""
+        keys = key if isinstance(key, tuple) else (key,)
+        if not keys or keys[0] is Ellipsis:
+            keys = (slice(None),) * (self.ndim - len(keys) + 1) + keys[1:]
+        first, rest = keys[0], keys[1:]
+        if isinstance(first, slice):
+            return self._planes(range(*first.indices(len(self))))[(slice(None), *rest)]
+        try:
+            index = operator.index(first)
+        except TypeError:
+            return self._planes(range(len(self)))[key]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"plane {index} is outside a stack of {len(self)} planes")
+        return self._read(index % len(self))[rest]
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        if copy is False:
+            raise ValueError("pixels are read from a file: an array of them is always a copy")
+        return self._planes(range(len(self))).astype(dtype or self.dtype, copy=False)
+
+    def _planes(self, indices: Sequence[int]) -> npt.NDArray[Any]:
+        planes = np.empty((len(indices), *self.shape[1:]), self.dtype)
+        for position, index in enumerate(indices):
+            planes[position] = self._read(index)
+        return planes
+
+
+class LazyImage:
+    """A single image that is read each time it is used.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        ``(rows, columns)`` or ``(rows, columns, channels)``.
+    dtype : dtype
+    read : callable
+        Gives the pixels.
+    """
+
+    def __init__(self, shape: Sequence[int], dtype: npt.DTypeLike, read: Callable[[], npt.NDArray[Any]]) -> None:
+        self.shape = tuple(int(length) for length in shape)
+        self.dtype = np.dtype(dtype)
+        self._read = read
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._read()[key]
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        if copy is False:
+            raise ValueError("pixels are read from a file: an array of them is always a copy")
+        return self._read().astype(dtype or self.dtype, copy=False)
