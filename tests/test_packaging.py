@@ -1,4 +1,4 @@
-"""The manifest is found after an editable install, from a wheel and from an sdist, each in an environment of its own."""
+"""The manifest is found after an editable install, from a wheel and from an sdist, each in a new environment."""
 
 from __future__ import annotations
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from napari_ld.errors import StorageError
 
 
 class Device(StrEnum):
@@ -26,3 +30,42 @@ Encoder = Annotated[
     typer.Option(metavar="NAME|FILE", help="A bundled encoder (see 'napari-ld encoders') or a file of your own."),
 ]
 DeviceOption = Annotated[Device, typer.Option(help="Where the encoder runs.")]
+
+
+def parse_spacing(text: str | None) -> tuple[float, ...] | None:
+    """Read ``ROW,COLUMN`` or ``PLANE,ROW,COLUMN`` in millimetres.
+
+    Raises
+    ------
+    typer.BadParameter
+        When it is not two or three positive numbers.
+    """
+    if text is None:
+        return None
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) not in (2, 3) or not all(0 < number < math.inf for number in numbers):
+        raise typer.BadParameter(
+            f"{text!r}; expected two or three positive numbers in mm, as in 0.1,0.1 or 2.5,0.1,0.1",
+            param_hint="--spacing",
+        )
+    return numbers
+
+
+def check_output(path: Path) -> None:
+    """Refuse a file that cannot be written before the work is done, not after it.
+
+    Raises
+    ------
+    StorageError
+        When the folder is missing or may not be written to, or the path is a folder.
+    """
+    folder = path.parent
+    if path.is_dir():
+        raise StorageError(f"cannot write {path}: it is a folder; add a file name")
+    if not folder.is_dir():
+        raise StorageError(f"cannot write {path}: there is no folder {folder}; create it first or correct the path")
+    if not os.access(folder, os.W_OK):
+        raise StorageError(f"cannot write {path}: no permission; choose a folder that you may write to")

@@ -1,0 +1,136 @@
+"""``napari-ld locate``: landmarks of template images, found on all other images."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from napari_ld.cli.options import Device, DeviceOption, Encoder, Images, check_output, parse_spacing
+from napari_ld.cli.progress import progress_bar, tell
+from napari_ld.cli.reading import read_searched
+from napari_ld.cli.templates import plane_of, rows_of
+
+if TYPE_CHECKING:
+    from napari_ld._types import Image, Match
+    from napari_ld.embedding import FeatureSource
+    from napari_ld.localization import Template
+
+
+def locate(
+    images: Images,
+    template: Annotated[
+        list[Path], typer.Option(metavar="IMAGE", help="Image that the landmarks were marked on; may be repeated.")
+    ],
+    landmarks: Annotated[
+        Path, typer.Option(metavar="LANDMARKS.csv", help="Table with columns image, landmark, plane, row, column.")
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT.csv", help="Table to write.")],
+    encoder: Encoder = None,
+    stack_kind: Annotated[
+        str,
+        typer.Option(
+            metavar="images|volume", help="'images': every plane is another patient; 'volume': ordered slices of one."
+        ),
+    ] = "images",
+    spacing: Annotated[
+        str | None,
+        typer.Option(metavar="ROW,COLUMN|PLANE,ROW,COLUMN", help="Millimetres per pixel, instead of what files say."),
+    ] = None,
+    device: DeviceOption = Device.auto,
+    plane: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="N", help="Plane of a multi-plane template whose rows name none; from 0."),
+    ] = None,
+) -> None:
+    """Find the landmarks of template images on all IMAGES."""
+    millimetres = parse_spacing(spacing)
+    check_output(out)
+
+    from napari_ld.embedding import FeatureSource
+    from napari_ld.io.images import image_keys, read_image
+    from napari_ld.io.landmarks import read_landmarks, write_matches
+    from napari_ld.localization import STACK_KINDS, Template
+    from napari_ld.model.zoo import DEFAULT_ENCODER, load_encoder
+    from napari_ld.storage import Store
+
+    if stack_kind not in STACK_KINDS:
+        raise typer.BadParameter(f"{stack_kind!r}; choose one of {', '.join(STACK_KINDS)}", param_hint="--stack-kind")
+    model = load_encoder(encoder or DEFAULT_ENCODER)
+
+    def open_source(members: Sequence[Image]) -> FeatureSource:
+        """All sources are read alike: template and searched images must mean the same by a vector."""
+        kept = [_with_spacing(image, millimetres) for image in members]
+        # slices of one body share their intensities, pictures of many do not
+        shared = stack_kind != "images"
+        return FeatureSource(kept, model, device=device.value, store=Store(), shared_limits=shared)
+
+    marked = read_landmarks(landmarks)
+    templates: list[Template] = []
+    for number, path in enumerate(template):
+        rows = rows_of(path, template[:number] + template[number + 1 :], marked, landmarks)
+        source = open_source([read_image(path)])
+        templates += [Template(row.name, source, plane_of(row, source.images[0], plane), row.position) for row in rows]
+    searched = read_searched(images)
+    tell(f"{model.header.name} on {templates[0].source.device.reason}")
+    found = _search(searched, templates, stack_kind, open_source)
+    keys = image_keys(searched)
+    stacked = [searched[index].is_stack for index, _ in found]
+    write_matches(out, [(keys[index], match) for index, match in found], with_plane=stacked)
+    tell(f"{len(searched)} images: {_counts([match for _, match in found])}")
+
+
+def _search(
+    images: Sequence[Image],
+    templates: Sequence[Template],
+    stack_kind: str,
+    open_source: Callable[[Sequence[Image]], FeatureSource],
+) -> list[tuple[int, Match]]:
+    """Locate all templates on all images.
+
+    Returns
+    -------
+    list of (int, Match)
+        Index into ``images`` and the match, whose plane counts within that image; by image, plane and landmark.
+    """
+    from napari_ld.localization import locate as locate_in
+
+    found: dict[tuple[int, int, str], Match] = {}
+    for members in _groups(images, stack_kind):
+        source = open_source([images[index] for index in members])
+        with progress_bar("locate", "plane") as show:
+            for match in locate_in(source, templates, stack_kind=stack_kind, progress=show):
+                member, plane = source.address(match.plane)
+                # a refined match comes after the coarse one and replaces it
+                found[members[member], plane, match.landmark] = dataclasses.replace(match, plane=plane)
+    order = list(dict.fromkeys(template.landmark for template in templates))
+    keys = sorted(found, key=lambda key: (key[0], key[1], order.index(key[2])))
+    return [(key[0], found[key]) for key in keys]
+
+
+def _groups(images: Sequence[Image], stack_kind: str) -> list[list[int]]:
+    """Which images are searched together: all, or for ordered slices each stack by itself and all 2-D images as one."""
+    if stack_kind == "images":
+        return [list(range(len(images)))]
+    slices = [index for index, image in enumerate(images) if not image.is_stack]
+    return [[index] for index, image in enumerate(images) if image.is_stack] + ([slices] if slices else [])
+
+
+def _with_spacing(image: Image, spacing: tuple[float, ...] | None) -> Image:
+    """Replace what the file says of its spacing, as far as the numbers given reach."""
+    if spacing is None:
+        return image
+    if not image.is_stack:
+        return dataclasses.replace(image, spacing=spacing[-2:])
+    kept = image.spacing[:1] if image.spacing is not None and len(spacing) == 2 else ()
+    return dataclasses.replace(image, spacing=(*kept, *spacing))
+
+
+def _counts(matches: Sequence[Match]) -> str:
+    """How many landmarks were found, by status."""
+    counts = collections.Counter(match.status for match in matches)
+    return ", ".join(f"{number} {status}" for status, number in counts.most_common())

@@ -1,0 +1,91 @@
+"""Which rows of a landmark table belong to which template image, and on which plane they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
+
+from napari_ld.errors import LandmarkError
+
+if TYPE_CHECKING:
+    from napari_ld._types import Image, Landmark
+
+
+def rows_of(template: Path, others: Sequence[Path], rows: Sequence[Landmark], table: Path) -> list[Landmark]:
+    """Select the rows that were marked on one template.
+
+    Parameters
+    ----------
+    template : Path
+        The template image.
+    others : sequence of Path
+        The other templates.
+    rows : sequence of Landmark
+        The table; ``image`` is a file name, or as much of the end of a path as tells files apart.
+    table : Path
+        File that the rows came from, for messages.
+
+    Raises
+    ------
+    LandmarkError
+        When there is no such row, or a row fits two templates of the same file name.
+    """
+    own = [row for row in rows if _names(row.image, template)]
+    if not own:
+        named = ", ".join(sorted({row.image for row in rows})) or "none"
+        raise LandmarkError(
+            f"{table}: no row for the template {template.name}; the column 'image' must hold its file name "
+            f"(images in the table: {named})"
+        )
+    for row in own:
+        for other in others:
+            if _names(row.image, other):
+                raise LandmarkError(
+                    f"{table}: {row.image!r} may be {template} or {other}; write enough of the path into the column "
+                    "'image' to tell them apart"
+                )
+    return own
+
+
+def plane_of(row: Landmark, image: Image, default: int | None) -> int:
+    """Plane of the template that a row lies on.
+
+    Parameters
+    ----------
+    row : Landmark
+        A row of the table.
+    image : Image
+        The template.
+    default : int or None
+        Plane for rows that name none.
+
+    Raises
+    ------
+    LandmarkError
+        When the plane is not named or not there, or the position lies outside the image.
+    """
+    plane = default if row.plane is None else row.plane
+    if plane is None and image.n_planes > 1:
+        raise LandmarkError(
+            f"{image.source}: landmark {row.name!r} names no plane and the template has {image.n_planes}; fill the "
+            "column 'plane' or give --plane N, counted from 0"
+        )
+    plane = plane or 0
+    if plane >= image.n_planes:
+        raise LandmarkError(
+            f"{image.source}: landmark {row.name!r} lies on plane {plane}, but the planes are 0 to {image.n_planes - 1}"
+        )
+    rows, columns = image.plane_shape
+    if not (-0.5 <= row.position[0] <= rows - 0.5 and -0.5 <= row.position[1] <= columns - 0.5):
+        raise LandmarkError(
+            f"{image.source}: landmark {row.name!r} at row {row.position[0]:g}, column {row.position[1]:g} lies "
+            f"outside the image of {rows} rows and {columns} columns; correct the table or choose another template"
+        )
+    return plane
+
+
+def _names(image: str, path: Path) -> bool:
+    """Whether the text in the table is the end of the path."""
+    parts = PurePath(image).parts
+    return bool(parts) and path.resolve().parts[-len(parts) :] == parts

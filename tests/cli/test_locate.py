@@ -1,0 +1,310 @@
+"""``napari-ld locate`` on small images with an encoder that was never trained: tables, planes, names and bad input."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import PIL.Image
+import pytest
+import tifffile
+
+from napari_ld.localization import STACK_KINDS
+
+Run = Callable[..., tuple[int, str, str]]
+COLUMNS = ["image", "landmark", "plane", "row", "column", "score", "margin", "status"]
+
+
+@pytest.fixture
+def locate(run: Run, encoder_file: Path, films: Path, clicks: Path, tmp_path: Path) -> Run:
+    """Run the command with all that it needs, unless the words say otherwise."""
+
+    def _locate(*words: object, images: Sequence[Path] = (films,)) -> tuple[int, str, str]:
+        given = [str(word) for word in words]
+        defaults = {
+            "--template": films / "a.png",
+            "--landmarks": clicks,
+            "--out": tmp_path / "out.csv",
+            "--encoder": encoder_file,
+            "--device": "cpu",
+        }
+        missing = [word for option, value in defaults.items() if option not in given for word in (option, value)]
+        return run("locate", *images, *given, *missing)
+
+    return _locate
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Callable[[], list[dict[str, str]]]:
+    """Read OUT.csv, whose columns are checked."""
+
+    def _table() -> list[dict[str, str]]:
+        with open(tmp_path / "out.csv", encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+        assert reader.fieldnames == COLUMNS
+        return rows
+
+    return _table
+
+
+def _refused(answer: tuple[int, str, str], *words: str, code: int = 1) -> None:
+    """The command failed with one line that holds all the words."""
+    assert answer[0] == code, answer
+    line = answer[2].splitlines()[-1]
+    assert line.startswith("napari-ld: ")
+    assert [word for word in words if word not in line] == [], line
+    assert "Traceback" not in answer[2]
+
+
+# --- what it finds ----------------------------------------------------------------------------------------------------
+
+
+def test_one_row_per_image_and_landmark(locate: Run, table: Callable[[], list[dict[str, str]]]) -> None:
+    code, out, err = locate()
+    assert (code, out) == (0, "")
+    assert "3 images" in err
+    rows = table()
+    assert [(row["image"], row["landmark"], row["plane"]) for row in rows] == [
+        (image, landmark, "") for image in ("a.png", "b.png", "c.png") for landmark in ("sella", "nasion")
+    ]
+    for row in rows:
+        assert -1 <= float(row["score"]) <= 1
+        assert row["status"] in {"confident", "uncertain", "absent"}
+        assert (row["row"] == "") == (row["status"] == "absent")
+
+
+def test_the_template_finds_itself_and_its_shifted_copy(locate: Run, table: Callable[[], list[dict[str, str]]]) -> None:
+    locate()
+    found = {(row["image"], row["landmark"]): (float(row["row"]), float(row["column"])) for row in table()}
+    np.testing.assert_allclose(found["a.png", "sella"], (40, 60), atol=1)
+    np.testing.assert_allclose(found["b.png", "sella"], (44, 68), atol=2)
+
+
+def test_the_template_is_not_listed_unless_it_is_asked_for(
+    locate: Run, table: Callable[[], list[dict[str, str]]], films: Path
+) -> None:
+    assert locate(images=[films / "b.png"])[0] == 0
+    assert {row["image"] for row in table()} == {"b.png"}
+
+
+def test_twice_the_same_input_gives_the_same_table(locate: Run, tmp_path: Path) -> None:
+    locate("--out", tmp_path / "first.csv")
+    locate("--out", tmp_path / "second.csv")
+    assert (tmp_path / "first.csv").read_bytes() == (tmp_path / "second.csv").read_bytes()
+
+
+def test_equal_names_are_told_apart_by_their_path(
+    locate: Run, table: Callable[[], list[dict[str, str]]], tmp_path: Path, write_scene: Callable[..., Path]
+) -> None:
+    ann, bob = (write_scene(tmp_path / name / "film.png", (4, 4)) for name in ("ann", "bob"))
+    assert locate(images=[ann, bob])[0] == 0
+    names = list(dict.fromkeys(row["image"] for row in table()))
+    assert len(names) == 2
+    assert [name.endswith(f"{who}/film.png") for who, name in zip(("ann", "bob"), names, strict=True)] == [True, True]
+
+
+def test_several_templates_share_a_landmark(
+    locate: Run, table: Callable[[], list[dict[str, str]]], films: Path, clicks: Path
+) -> None:
+    with open(clicks, "a", encoding="utf-8") as file:
+        file.write("b.png,sella,,44,68\n")
+    code, _, _ = locate("--template", films / "a.png", "--template", films / "b.png", images=[films / "c.png"])
+    assert code == 0
+    assert [row["landmark"] for row in table()] == ["sella", "nasion"]
+
+
+@pytest.fixture
+def pages(tmp_path: Path, films: Path) -> Path:
+    """Multi-page TIFF: ``a.png`` on page 1, ``b.png`` on the pages 0 and 2."""
+    a, b = (np.asarray(PIL.Image.open(films / name)) for name in ("a.png", "b.png"))
+    path = tmp_path / "pages.tif"
+    tifffile.imwrite(path, np.stack([b, a, b]), photometric="minisblack")
+    return path
+
+
+@pytest.mark.parametrize("kind", sorted(STACK_KINDS))
+def test_stacks_have_one_row_per_plane(
+    locate: Run, table: Callable[[], list[dict[str, str]]], pages: Path, kind: str
+) -> None:
+    assert locate("--stack-kind", kind, images=[pages])[0] == 0
+    assert [(row["image"], row["landmark"], row["plane"]) for row in table()] == [
+        ("pages.tif", landmark, str(plane)) for plane in range(3) for landmark in ("sella", "nasion")
+    ]
+
+
+def test_stacks_and_single_images_together(
+    locate: Run, table: Callable[[], list[dict[str, str]]], pages: Path, films: Path
+) -> None:
+    assert locate(images=[pages, films / "b.png"])[0] == 0
+    assert [row["plane"] for row in table() if row["landmark"] == "sella"] == ["0", "1", "2", ""]
+
+
+def test_slices_in_single_files_are_one_volume(
+    locate: Run, table: Callable[[], list[dict[str, str]]], films: Path
+) -> None:
+    (films / "c.png").unlink()
+    assert locate("--stack-kind", "volume", "--spacing", "2,0.5,0.5")[0] == 0
+    assert [row["image"] for row in table()] == ["a.png", "a.png", "b.png", "b.png"]
+
+
+@pytest.mark.parametrize("row", ["pages.tif,sella,1,40,60", "pages.tif,sella,,40,60"])
+def test_plane_of_a_template_with_several(
+    locate: Run, table: Callable[[], list[dict[str, str]]], pages: Path, films: Path, clicks: Path, row: str
+) -> None:
+    clicks.write_text(f"image,landmark,plane,row,column\n{row}\n", encoding="utf-8")
+    assert locate("--template", pages, "--plane", 1, images=[films / "b.png"])[0] == 0
+    (found,) = table()
+    np.testing.assert_allclose((float(found["row"]), float(found["column"])), (44, 68), atol=2)
+
+
+def test_progress_goes_to_standard_error(locate: Run) -> None:
+    _, out, err = locate()
+    assert out == ""
+    assert "random on " in err
+    assert "cpu" in err.lower()
+
+
+def test_help_names_every_stack_kind(run: Run) -> None:
+    _, out, _ = run("locate", "--help")
+    assert [kind for kind in STACK_KINDS if kind not in out] == []
+
+
+# --- bad input --------------------------------------------------------------------------------------------------------
+
+
+def test_unknown_encoder_lists_the_known_ones(locate: Run) -> None:
+    from napari_ld.model.zoo import list_models
+
+    _refused(locate("--encoder", "vgg99"), "vgg99", *list_models())
+
+
+def test_file_that_is_no_encoder(locate: Run, clicks: Path) -> None:
+    _refused(locate("--encoder", clicks), "clicks.csv", "safetensors")
+
+
+def test_no_row_for_the_template(locate: Run, films: Path) -> None:
+    _refused(locate("--template", films / "b.png"), "no row for the template b.png", "a.png", "clicks.csv")
+
+
+def test_row_that_fits_two_templates(
+    locate: Run, films: Path, tmp_path: Path, write_scene: Callable[..., Path]
+) -> None:
+    other = write_scene(tmp_path / "other" / "a.png")
+    _refused(locate("--template", films / "a.png", "--template", other), "may be", "enough of the path")
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("a.png,sella,,96,60", ["a.png", "'sella'", "outside the image of 96 rows and 128 columns"]),
+        ("a.png,sella,,40,-1", ["a.png", "outside the image"]),
+        ("a.png,sella,,nan,60", ["clicks.csv, line 2", "finite"]),
+        ("a.png,sella,3,40,60", ["a.png", "plane 3", "0 to 0"]),
+        ("a.png,,,40,60", ["clicks.csv, line 2", "no name"]),
+        ("a.png,sella,40,60", ["clicks.csv, line 2", "cells"]),
+    ],
+)
+def test_rows_that_cannot_be_used(locate: Run, clicks: Path, row: str, words: list[str]) -> None:
+    clicks.write_text(f"image,landmark,plane,row,column\n{row}\n", encoding="utf-8")
+    _refused(locate(), *words)
+
+
+def test_template_of_several_planes_without_plane(locate: Run, pages: Path, clicks: Path) -> None:
+    clicks.write_text("image,landmark,plane,row,column\npages.tif,sella,,40,60\n", encoding="utf-8")
+    _refused(locate("--template", pages), "pages.tif", "names no plane", "--plane N")
+
+
+@pytest.mark.parametrize("text", ["1", "1,2,3,4", "a,b", "0,1", "1,-1", "inf,1"])
+def test_spacing_that_is_none(locate: Run, text: str) -> None:
+    _refused(locate(f"--spacing={text}"), text, "positive numbers in mm", code=2)
+
+
+def test_unknown_stack_kind(locate: Run) -> None:
+    _refused(locate("--stack-kind", "film"), "'film'", *STACK_KINDS, code=2)
+
+
+def _bad_images(folder: Path) -> dict[str, tuple[Path, list[str]]]:
+    """Files that cannot be searched, with words of the error that each must give."""
+    folder.mkdir()
+    empty, text, cut = folder / "empty.png", folder / "text.png", folder / "cut.png"
+    empty.touch()
+    text.write_text("no picture", encoding="utf-8")
+    PIL.Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)).save(cut)
+    cut.write_bytes(cut.read_bytes()[:2000])
+    nan, infinite = folder / "nan.tif", folder / "inf.tif"
+    tifffile.imwrite(nan, np.full((32, 32), np.nan, np.float32))
+    tifffile.imwrite(infinite, np.full((32, 32), np.inf, np.float32))
+    channels, pixel, constant = folder / "five.tif", folder / "pixel.png", folder / "constant.png"
+    tifffile.imwrite(channels, np.zeros((32, 32, 5), np.uint8), photometric="rgb", planarconfig="contig")
+    PIL.Image.fromarray(np.array([[7]], np.uint8)).save(pixel)
+    PIL.Image.fromarray(np.full((32, 32), 7, np.uint8)).save(constant)
+    no_plane = folder / "none.nii"
+    nibabel.save(nibabel.Nifti1Image(np.zeros((8, 8, 0), np.uint8), np.eye(4)), no_plane)
+    return {
+        "missing": (folder / "missing.png", ["missing.png"]),
+        "empty": (empty, ["empty.png", "empty"]),
+        "text": (text, ["text.png"]),
+        "cut": (cut, ["cut.png"]),
+        "NaN": (nan, ["nan.tif"]),
+        "inf": (infinite, ["inf.tif"]),
+        "channels": (channels, ["five.tif", "channel"]),
+        "one pixel": (pixel, ["pixel.png"]),
+        "constant": (constant, ["constant.png"]),
+        "no plane": (no_plane, ["none.nii"]),
+    }
+
+
+@pytest.mark.parametrize(
+    "kind", ["missing", "empty", "text", "cut", "NaN", "inf", "channels", "one pixel", "constant", "no plane"]
+)
+def test_images_that_cannot_be_searched(locate: Run, films: Path, tmp_path: Path, kind: str) -> None:
+    path, words = _bad_images(tmp_path / "bad")[kind]
+    _refused(locate(images=[films / "b.png", path]), *words)
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_folder_without_images(locate: Run, tmp_path: Path) -> None:
+    (tmp_path / "nothing").mkdir()
+    _refused(locate(images=[tmp_path / "nothing"]), "nothing")
+
+
+def test_folder_of_the_output_is_missing(locate: Run, tmp_path: Path) -> None:
+    _refused(locate("--out", tmp_path / "no" / "out.csv"), "out.csv", "create it first")
+
+
+def test_output_is_a_folder(locate: Run, tmp_path: Path) -> None:
+    _refused(locate("--out", tmp_path), "is a folder")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_no_permission_to_write(locate: Run, tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o500)
+    _refused(locate("--out", tmp_path / "closed" / "out.csv"), "out.csv", "no permission")
+
+
+LIMITED = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+from napari_ld.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a limit on the size of files stands in for a full disk")
+def test_no_space_leaves_no_file(films: Path, clicks: Path, encoder_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    words = ["locate", films / "b.png", "--template", films / "a.png", "--landmarks", clicks, "-o", out]
+    command = [sys.executable, "-c", LIMITED, *map(str, words), "--encoder", str(encoder_file), "--device", "cpu"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "out.csv" in done.stderr.splitlines()[-1]
+    assert "free some space" in done.stderr.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir() if path.name.endswith(("out.csv", ".tmp"))] == []
