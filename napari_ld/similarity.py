@@ -188,7 +188,7 @@ class LevelWeights:
 
 def level_norms(rows: Tensor, dims: tuple[int, ...]) -> Tensor:
     """Length of every part of every row: ``(N, D)`` to ``(N, L)`` float32."""
-    return torch.stack([part.float().norm(dim=1) for part in torch.split(rows, dims, dim=1)], dim=1)
+    return torch.stack([part.float().norm(dim=1) for part in torch.split(rows, list(dims), dim=1)], dim=1)
 
 
 def cosine_rows(rows: Tensor, templates: Tensor, levels: LevelWeights, norms: Tensor | None = None) -> Tensor:

@@ -1,0 +1,137 @@
+"""locate(): one click, every plane."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from napari_ld._types import Match, Stage
+from napari_ld.embedding.source import FeatureSource
+from napari_ld.embedding.tiling import check_cancelled
+from napari_ld.errors import ConfigError, ImageError
+from napari_ld.localization.coarse import CoarseMatch
+from napari_ld.localization.fine import refine_plane
+from napari_ld.localization.images import search_images
+from napari_ld.localization.params import LocateParams
+from napari_ld.localization.query import Query, Template
+from napari_ld.localization.volume import search_volume
+
+__all__ = ["STACK_KINDS", "locate"]
+
+StackKind = Callable[[Query, Sequence[int]], Iterator[CoarseMatch]]
+
+STACK_KINDS: dict[str, StackKind] = {
+    "images": search_images,  # each plane is another subject
+    "volume": search_volume,  # ordered slices of one subject
+}
+
+
+def locate(
+    source: FeatureSource,
+    templates: Sequence[Template],
+    *,
+    stack_kind: str = "images",
+    params: LocateParams | None = None,
+    planes: Sequence[int] | None = None,
+    refine: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Iterator[Match]:
+    """Find landmarks on every plane of a stack.
+
+    First come the coarse matches of all planes, then, with ``refine``, the refined ones: the same landmarks and planes,
+    with ``stage`` ``"fine"``. Planes that are not embedded yet are embedded on the way. The result
+    is the same each time. On a plane that holds the user's own click the answer is that click, ``"verified"``.
+
+    Parameters
+    ----------
+    source : FeatureSource
+        What is searched.
+    templates : sequence of Template
+        At least one; several may share a landmark.
+    stack_kind : {"images", "volume"}
+    params : LocateParams, optional
+    planes : sequence of int, optional
+        Only these planes are answered; all by default.
+    refine : bool
+    progress : callable, optional
+        Called with (done, total), counted in planes and stages.
+    cancelled : callable, optional
+        Asked between planes.
+
+    Yields
+    ------
+    Match
+        ``score`` in [-1, 1]; ``margin`` is the lead over the best other peak of the whole plane, also for refined
+        matches.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown stack kind, or templates of another encoder.
+    LandmarkError
+        Without templates, or for a template outside its image.
+    ImageError
+        For a plane that does not exist.
+    Cancelled
+        When ``cancelled()`` became true.
+    """
+    if stack_kind not in STACK_KINDS:
+        raise ConfigError(f"unknown stack kind {stack_kind!r}: expected one of {', '.join(STACK_KINDS)}")
+    wanted = list(range(source.n_planes) if planes is None else dict.fromkeys(planes))
+    for plane in wanted:
+        if not 0 <= plane < source.n_planes:
+            raise ImageError(f"plane {plane} was asked for; there are planes 0 to {source.n_planes - 1}")
+    query = Query(source, templates, LocateParams() if params is None else params, cancelled)
+    return _search(query, STACK_KINDS[stack_kind], wanted, refine, progress)
+
+
+def _search(
+    query: Query, kind: StackKind, planes: list[int], refine: bool, progress: Callable[[int, int], None] | None
+) -> Iterator[Match]:
+    if not planes:
+        return
+    total, done = len(planes) * (2 if refine else 1), 0
+    by_plane: dict[int, list[CoarseMatch]] = {plane: [] for plane in planes}
+    for match in kind(query, planes):
+        on_plane = by_plane[match.plane]
+        on_plane.append(_with_click(query, match))
+        yield _match(query, on_plane[-1], "coarse")
+        if len(on_plane) == len(query.landmarks):
+            done += 1
+            _report(progress, done, total)
+    if not refine:
+        return
+    for matches in by_plane.values():
+        check_cancelled(query.cancelled)
+        for match in refine_plane(query, matches):
+            yield _match(query, match, "fine")
+        done += 1
+        _report(progress, done, total)
+
+
+def _with_click(query: Query, match: CoarseMatch) -> CoarseMatch:
+    """On the user's own point there is nothing to search."""
+    click = query.click(match.landmark, match.plane)
+    if click is None:
+        return match
+    return CoarseMatch(match.landmark, match.plane, click, 1.0, match.margin, "verified")
+
+
+def _match(query: Query, match: CoarseMatch, stage: Stage) -> Match:
+    unit = "px" if query.source.spacing(match.plane) is None else "mm"
+    return Match(
+        query.landmarks[match.landmark],
+        match.plane,
+        match.position,
+        match.score,
+        match.margin,
+        match.status,
+        stage,
+        expected_error=None,
+        unit="mm" if unit == "mm" else "px",
+    )
+
+
+def _report(progress: Callable[[int, int], None] | None, done: int, total: int) -> None:
+    if progress is not None:
+        progress(done, total)

@@ -1,0 +1,126 @@
+"""Settings of the search. All numbers are a reconstruction or our own choice, not the authors' values."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from napari_ld.embedding.index import DEFAULT_POOLING_SIGMA
+from napari_ld.embedding.source import Turn
+from napari_ld.errors import ConfigError
+
+__all__ = ["COMBINATIONS", "NATIVE", "FineStage", "LocateParams"]
+
+COMBINATIONS = ("mean", "max")
+NATIVE = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class FineStage:
+    """One step of the refinement: a window around the position found so far, looked at more closely.
+
+    Attributes
+    ----------
+    size : int
+        Side of the window in pixels of the model input.
+    zoom : float
+        Scale as a multiple of the working scale; 0 takes the zoom that the encoder was trained for, ``NATIVE`` the
+        resolution of the stored image.
+    sigma : float
+        Of the centre-sensitive bell, in pixels of the model input.
+    prior_sigma : float
+        Of the bell around the position found so far by which the similarity is multiplied, in pixels at the
+        *working* scale.
+    coarse_weight : float
+        Weight of the coarse similarity, against 1 for the fine one.
+    """
+
+    size: int = 192
+    zoom: float = 0.0
+    sigma: float = 4.0
+    prior_sigma: float = 12.0
+    coarse_weight: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.zoom < 0 or not self.sigma > 0 or not self.prior_sigma > 0 or self.coarse_weight < 0:
+            raise ConfigError(
+                f"{self}: expected size of at least 1, sigma and prior_sigma above 0, and no negative number"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class LocateParams:
+    """One setting for all kinds of images.
+
+    Attributes
+    ----------
+    coarse_sigma : float
+        Of the centre-sensitive bell of the coarse search, in pixels of the model input. A value other than the
+        source's ``pooling_sigma`` makes a further index on first use.
+    level_weights : tuple of float, optional
+        Weight of each scale of the encoder, finest first; equal by default.
+    separate_levels : bool
+        Weigh the cosines of the scales, instead of one cosine of all; see
+        :class:`napari_ld.similarity.LevelWeights`.
+    combine : {"mean", "max"}
+        How the similarity maps of several templates become one.
+    turns : tuple of Turn
+        The template is also tried turned in these ways; each counts as a further template.
+    exclusion : float
+        Peaks closer than this share of the longest side are one and the same.
+    candidates : int
+        Peaks per plane among which the cycle check chooses.
+    cycle_weight : float
+        0: no cycle check. Otherwise the score of a candidate is lowered by this times the distance, as a share of the
+        working size, between the template's point and the place that the candidate finds in the template's plane.
+    fine : tuple of FineStage
+        Steps of the refinement, in order.
+    confident_level : float
+        A score is ``confident`` from this share of the way up from the background level (see
+        :mod:`napari_ld.localization.confidence`).
+    confident_margin : float
+        Smallest lead over the best other peak for ``confident``.
+    absent_level : float
+        ``images``: at or below this share of the way up from the background level the landmark counts as absent.
+    slice_absent_level : float
+        ``volume``: the same, on the way from the background to the score one slice away from the template.
+    slice_candidates : int
+        ``volume``: peaks per slice among which the path chooses.
+    slice_drift : float
+        ``volume``: millimetres that a structure typically moves per millimetre between slices.
+    slice_drift_pixels : float
+        ``volume``: movement per slice in pixels at the working scale, where the spacing is unknown, and the least
+        that is allowed for otherwise.
+    slice_continuity : float
+        ``volume``: what a typical movement costs, in units of the score.
+    slice_switch : float
+        ``volume``: what a change between present and absent costs, in units of the score.
+    """
+
+    coarse_sigma: float = DEFAULT_POOLING_SIGMA
+    level_weights: tuple[float, ...] | None = None
+    separate_levels: bool = False
+    combine: str = "mean"
+    turns: tuple[Turn, ...] = ()
+    exclusion: float = 0.08
+    candidates: int = 5
+    cycle_weight: float = 0.0
+    fine: tuple[FineStage, ...] = (FineStage(),)
+    confident_level: float = 0.5
+    confident_margin: float = 0.02
+    absent_level: float = 0.0
+    slice_absent_level: float = 0.5
+    slice_candidates: int = 8
+    slice_drift: float = 1.0
+    slice_drift_pixels: float = 8.0
+    slice_continuity: float = 0.05
+    slice_switch: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.combine not in COMBINATIONS:
+            raise ConfigError(f"unknown combination {self.combine!r}: expected one of {', '.join(COMBINATIONS)}")
+        if not self.coarse_sigma > 0 or not 0 <= self.exclusion < 1 or min(self.candidates, self.slice_candidates) < 1:
+            raise ConfigError(
+                f"coarse_sigma {self.coarse_sigma}, exclusion {self.exclusion}, candidates {self.candidates} and "
+                f"{self.slice_candidates}: expected a sigma above 0, an exclusion from 0 to 1 and at least 1 candidate"
+            )

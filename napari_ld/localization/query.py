@@ -1,0 +1,156 @@
+"""What is looked for: templates turned into pooled vectors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_ld._types import Embedding, Position
+from napari_ld.embedding.source import FeatureSource, Turn
+from napari_ld.errors import ConfigError, LandmarkError
+from napari_ld.localization.params import FineStage, LocateParams
+from napari_ld.similarity import LevelWeights, pooled_vector, window_size
+
+__all__ = ["Query", "Template"]
+
+Cancelled = Callable[[], bool] | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Template:
+    """One example of a landmark.
+
+    Attributes
+    ----------
+    landmark : str
+        Name.
+    source : FeatureSource
+        Features of the image that the example lies in; may be the one that is searched.
+    plane : int
+    position : (row, column)
+        Stored pixels.
+    """
+
+    landmark: str
+    source: FeatureSource
+    plane: int
+    position: Position
+
+
+class Query:
+    """All templates of one search and their pooled vectors.
+
+    Parameters
+    ----------
+    source : FeatureSource
+        What is searched.
+    templates : sequence of Template
+        Several may share a landmark.
+    params : LocateParams
+
+    Raises
+    ------
+    LandmarkError
+        Without templates, or for a position outside its image.
+    ConfigError
+        When a template was embedded by another encoder.
+    """
+
+    def __init__(
+        self, source: FeatureSource, templates: Sequence[Template], params: LocateParams, cancelled: Cancelled = None
+    ) -> None:
+        if not templates:
+            raise LandmarkError("no template was given: mark the landmark on at least one image")
+        for template in templates:
+            _check(source, template)
+        self.source = source
+        self.templates = tuple(templates)
+        self.params = params
+        self.cancelled = cancelled
+        self.landmarks = tuple(dict.fromkeys(template.landmark for template in templates))
+        self._turns: tuple[Turn | None, ...] = (None, *params.turns)
+        dims = source.model.header.config.level_dims
+        equal = LevelWeights.equal(dims).weights
+        self.levels = LevelWeights(dims, params.level_weights or equal, params.separate_levels)
+        self._fine: dict[FineStage, Tensor] = {}
+
+    @cached_property
+    def coarse(self) -> Tensor:
+        """Pooled vectors at the working scale, (T, D): all turns of the first template, then of the second."""
+        return torch.stack([self._coarse(template, turn) for template in self.templates for turn in self._turns])
+
+    def fine(self, stage: FineStage) -> Tensor:
+        """Pooled vectors at the scale of one refinement step, (T, D), in the same order."""
+        if stage not in self._fine:
+            pairs = [(template, turn) for template in self.templates for turn in self._turns]
+            self._fine[stage] = torch.stack([self._crop_vector(template, turn, stage) for template, turn in pairs])
+        return self._fine[stage]
+
+    def of(self, landmark: int) -> list[Template]:
+        """Templates of the landmark with this index."""
+        return [template for template in self.templates if template.landmark == self.landmarks[landmark]]
+
+    def combine(self, maps: Tensor, landmark: int) -> Tensor:
+        """Similarity (...) with a landmark from that with all templates (..., T)."""
+        name, turns = self.landmarks[landmark], len(self._turns)
+        columns = [k for k in range(maps.shape[-1]) if self.templates[k // turns].landmark == name]
+        chosen = maps[..., columns]
+        return chosen.amax(dim=-1) if self.params.combine == "max" else chosen.mean(dim=-1)
+
+    def click(self, landmark: int, plane: int) -> Position | None:
+        """Where the user has marked the landmark on this very plane of the searched source."""
+        for template in self.of(landmark):
+            if template.source is self.source and template.plane == plane:
+                return template.position
+        return None
+
+    def zoom(self, source: FeatureSource, plane: int, stage: FineStage) -> float:
+        """Multiple of the working scale at which a plane is looked at."""
+        if stage.zoom == 0:
+            return source.model.header.config.fine_zoom
+        return max(1.0, 1.0 / max(source.scale(plane))) if math.isinf(stage.zoom) else stage.zoom
+
+    def _coarse(self, template: Template, turn: Turn | None) -> Tensor:
+        if turn is not None:
+            whole = FineStage(size=template.source.working_size, zoom=1.0, sigma=self.params.coarse_sigma)
+            return self._crop_vector(template, turn, whole)
+        embedding = template.source.plane(template.plane, self.cancelled)
+        return _pool(embedding, template, self.params.coarse_sigma)
+
+    def _crop_vector(self, template: Template, turn: Turn | None, stage: FineStage) -> Tensor:
+        zoom = self.zoom(template.source, template.plane, stage)
+        crops = template.source.crops(
+            template.plane, [template.position], stage.size, zoom, turn=turn, cancelled=self.cancelled
+        )
+        return _pool(crops[0], template, stage.sigma)
+
+
+def _pool(embedding: Embedding, template: Template, sigma: float) -> Tensor:
+    sigma = sigma / template.source.model.header.config.output_stride
+    size = window_size(sigma)
+    row, column = embedding.to_cell(template.position)
+    # Only the window is read from the memory map.
+    top, left = max(0, math.floor(row) - size), max(0, math.floor(column) - size)
+    window = embedding.vectors[:, top : top + 2 * size + 1, left : left + 2 * size + 1]
+    return pooled_vector(torch.from_numpy(np.array(window, np.float32)), (row - top, column - left), size, sigma)
+
+
+def _check(source: FeatureSource, template: Template) -> None:
+    rows, columns = template.source.shape(template.plane)
+    row, column = template.position
+    if not (-0.5 <= row < rows - 0.5 and -0.5 <= column < columns - 0.5):
+        raise LandmarkError(
+            f"landmark {template.landmark!r} at row {row:g}, column {column:g} lies outside its image of "
+            f"{rows} x {columns} pixels: correct the position"
+        )
+    if template.source.model.sha256 != source.model.sha256:
+        raise ConfigError(
+            f"the template of {template.landmark!r} was embedded with {template.source.model.header.name!r}, the stack "
+            f"with {source.model.header.name!r}: use one encoder for both"
+        )
