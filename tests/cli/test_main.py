@@ -53,8 +53,8 @@ def test_misunderstood_commands_exit_with_2_and_one_line(run: Run, words: list[s
 
 
 @pytest.mark.parametrize("words", [["--debug", "embed"], ["embed", "--debug"]])
-def test_debug_adds_the_traceback(run: Run, tmp_path: Path, words: list[str]) -> None:
-    missing = [tmp_path / "missing.png", "-o", tmp_path / "out"]
+def test_debug_adds_the_traceback(run: Run, tmp_path: Path, encoder_file: Path, words: list[str]) -> None:
+    missing = [tmp_path / "missing.png", "-o", tmp_path / "out", "--encoder", encoder_file]
     code, _, plain = run("embed", *missing)
     assert (code, plain.count("\n")) == (1, 1)
     code, _, err = run(*words, *missing)
@@ -68,13 +68,13 @@ def test_interrupting_exits_with_130(run: Run, monkeypatch: pytest.MonkeyPatch) 
         """Stand in for a command during which Ctrl-C is pressed."""
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys.modules["napari_ld.cli.encoders"], "encoders", interrupted)
+    monkeypatch.setattr("napari_ld.model.zoo.list_models", interrupted)
     assert run("encoders")[0] == 130
 
 
-def test_errors_reach_the_shell_as_exit_code(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "napari_ld", "embed", str(tmp_path / "missing.png"), "-o", str(tmp_path)]
-    done = subprocess.run(words, capture_output=True, text=True)
+def test_errors_reach_the_shell_as_exit_code(tmp_path: Path, encoder_file: Path) -> None:
+    words = ["embed", tmp_path / "missing.png", "-o", tmp_path, "--encoder", encoder_file]
+    done = subprocess.run([sys.executable, "-m", "napari_ld", *map(str, words)], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
     assert "missing.png" in done.stderr
 
@@ -84,7 +84,7 @@ def test_out_of_memory_is_said_in_words(run: Run, monkeypatch: pytest.MonkeyPatc
         """Stand in for a command that asks for more memory than there is."""
         raise MemoryError
 
-    monkeypatch.setattr(sys.modules["napari_ld.cli.encoders"], "encoders", too_large)
+    monkeypatch.setattr("napari_ld.model.zoo.list_models", too_large)
     assert run("encoders") == (1, "", "napari-ld: out of memory: close other programs or use smaller images\n")
 
 
