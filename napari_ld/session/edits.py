@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from napari_ld._types import Image, Landmark, Position
+from napari_ld._types import Image, Match, Position
 from napari_ld.errors import LandmarkError
 from napari_ld.session.tracks import Point, State, Track, free_color, free_name, placed, with_track, without_track
 
@@ -77,23 +77,22 @@ class Editor:
         verified = replace(point, match=replace(point.match, status="verified"), stamp=None)
         return self._decided(f"verify {self._where(track, plane)}", state, track, verified)
 
-    def load(self, state: State, rows: Iterable[Landmark]) -> Edit | None:
-        """Verified points from a file; what a person verified here stays. None: nothing new.
+    def load(self, state: State, matches: Iterable[Match]) -> Edit | None:
+        """Points from a file, by name of the landmark; what a person verified here stays. None: nothing new.
 
-        The first row of a landmark without template becomes its template.
+        The first verified point of a landmark without template becomes its template.
         """
-        before = state
-        taken = 0
-        last: str | None = None
-        for row in rows:
-            plane = row.plane or 0
-            require_inside(self._image, plane, row.position)
-            track = next((track for track in state.values() if track.name == row.name), None)
+        before, taken, last = state, 0, None
+        for match in matches:
+            if match.position is not None:
+                require_inside(self._image, match.plane, match.position)
+            track = next((track for track in state.values() if track.name == match.landmark), None)
             if track is None:
-                track = Track(uuid.uuid4().hex[:12], free_name(state, row.name), free_color(state))
-            old = track.points.get(plane)
+                track = Track(uuid.uuid4().hex[:12], free_name(state, match.landmark), free_color(state))
+            old = track.points.get(match.plane)
             if old is None or not old.verified:
-                point = placed(track.id, plane, row.position, template=not track.templates)
+                teaches = match.status == "verified" and match.position is not None and not track.templates
+                point = Point(replace(match, landmark=track.id), template=teaches)
                 state, taken, last = self._with_point(state, track, point), taken + 1, track.id
         return None if state is before else Edit(f"load {taken} points", state, last)
 

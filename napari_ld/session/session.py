@@ -16,7 +16,7 @@ from typing import ClassVar
 
 from psygnal import Signal
 
-from napari_ld._types import Image, Landmark, Position, Status
+from napari_ld._types import Image, Match, Position, Status
 from napari_ld.errors import LandmarkError, StorageError
 from napari_ld.session import tracks as t
 from napari_ld.session.changes import difference
@@ -94,6 +94,7 @@ class Session:
         self.awaiting_click = False
         self.found: SavedWork | None = None
         self.autosave_error = ""
+        self._asked: set[tuple[str, int]] = set()
         self.work = Work(total=image.n_planes if image else 0)
         self._log = SessionLog(self._sessions)
 
@@ -125,6 +126,7 @@ class Session:
             self._context_changed()
 
     def _context_changed(self) -> None:
+        self._asked = set()
         self.work = Work(total=self.work.total)
         self.points_changed.emit()
         self.work_changed.emit()
@@ -158,7 +160,7 @@ class Session:
         self._want_work()
 
     def _want_work(self) -> None:
-        if self.open_tracks():
+        if not {(track.id, track.generation) for track in self.open_tracks()} <= self._asked:
             self.work_wanted.emit()
 
     def _save(self, entry: dict[str, object]) -> None:
@@ -229,15 +231,20 @@ class Session:
         """Confirm the encoder's answer as it is."""
         self._make(self._editor.verify(self.state, landmark, plane))
 
-    def load(self, rows: Iterable[Landmark]) -> None:
-        """Take positions from a file as verified points, in one level of undo; points a person made here stay.
+    def load(self, matches: Iterable[Match]) -> None:
+        """Take points from a file, in one level of undo; points a person verified here stay.
+
+        Parameters
+        ----------
+        matches : iterable of Match
+            ``landmark`` is a name; status ``"verified"`` for what a person knows.
 
         Raises
         ------
         LandmarkError
-            When a row lies outside the image; nothing is taken then.
+            When a point lies outside the image; nothing is taken then.
         """
-        self._make(self._editor.load(self.state, rows))
+        self._make(self._editor.load(self.state, matches))
 
     def undo(self) -> None:
         """Take back the last edit."""
@@ -318,6 +325,7 @@ class Session:
             )
             for track in self.open_tracks()
         )
+        self._asked = {(question.landmark, question.generation) for question in questions}
         return LocateRequest(
             self.serial, context, self.image, self.encoder, self.stack_kind, self.device, planes, questions
         )
@@ -356,7 +364,7 @@ class Session:
         points = [
             t.Point(match, stamp=stamp)
             for match in result.matches
-            if not (match.plane in track.points and track.points[match.plane].verified)
+            if not _is_better(track.points.get(match.plane), match, stamp)
         ]
         after = track.with_points(points)
         if result.finished:
@@ -408,3 +416,10 @@ class Session:
         """Start afresh; the earlier work stays on disk."""
         self.found = None
         self.work_changed.emit()
+
+
+def _is_better(old: t.Point | None, match: Match, stamp: t.Stamp) -> bool:
+    """Whether the point that is there outranks a new answer: verified, or a fine answer to the same question."""
+    if old is None:
+        return False
+    return old.verified or (old.stamp == stamp and old.match.stage == "fine" and match.stage == "coarse")

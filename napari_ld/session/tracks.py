@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from napari_ld._types import Landmark, Match, Position, Status
+from napari_ld._types import Match, Position, Status
 
 Stamp = tuple[str, int]
 """``(context, generation)``: which encoder and stack kind, and which set of templates, an answer comes from."""
@@ -33,7 +33,7 @@ class Point:
     template : bool
         Whether the encoder searches the other planes for what is seen here.
     stamp : Stamp or None
-        Where an automatic answer comes from; None for what a person made.
+        Where an automatic answer comes from; None for what a person made or a file held.
     """
 
     match: Match
@@ -79,7 +79,7 @@ class Track:
 
     def is_stale(self, point: Point, context: str) -> bool:
         """Whether an automatic answer comes from other templates or another encoder than the present ones."""
-        return not point.verified and point.stamp != (context, self.generation)
+        return point.stamp is not None and point.stamp != (context, self.generation)
 
     def open_planes(self, n_planes: int, context: str) -> tuple[int, ...]:
         """Planes that still wait for the encoder: neither verified nor answered by a finished propagation."""
@@ -151,7 +151,7 @@ def shown_status(point: Point, threshold: float | None) -> Status:
 
 
 def next_uncertain(state: State, current: str | None, after: int, threshold: float | None) -> tuple[str, int] | None:
-    """``(landmark, plane)`` of the next uncertain point: behind plane ``after``, then other landmarks, then from the start."""
+    """``(landmark, plane)`` of the next uncertain point: behind ``after``, in other landmarks, then from the start."""
     keys = list(state)
     start = keys.index(current) if current in keys else 0
     uncertain = [
@@ -188,20 +188,14 @@ def carried_over(target: State, current: State) -> State:
     return MappingProxyType(tracks)
 
 
-def as_landmarks(state: State, *, stack: bool, image: str) -> list[Landmark]:
-    """Every point that has a position as a :class:`Landmark`, by track and plane."""
-    return [
-        Landmark(track.name, plane if stack else None, point.match.position, image)
-        for track in state.values()
-        for plane, point in sorted(track.points.items())
-        if point.match.position is not None
-    ]
-
-
 def as_matches(state: State, threshold: float | None) -> list[Match]:
-    """Every point as a :class:`Match` that carries the landmark's name, by track and plane."""
+    """Every point as a :class:`Match` that carries the landmark's name, by track and plane; no position: absent."""
     return [
-        replace(point.match, landmark=track.name, status=shown_status(point, threshold))
+        replace(
+            point.match,
+            landmark=track.name,
+            status=shown_status(point, threshold) if point.match.position is not None else "absent",
+        )
         for track in state.values()
         for _, point in sorted(track.points.items())
     ]
