@@ -78,7 +78,9 @@ def write_landmarks(path: str | Path, rows: Sequence[Landmark]) -> None:
     _write(path, COLUMNS, lines)
 
 
-def write_matches(path: str | Path, matches: Sequence[tuple[str, Match]], *, with_plane: bool) -> None:
+def write_matches(
+    path: str | Path, matches: Sequence[tuple[str, Match]], *, with_plane: bool | Sequence[bool]
+) -> None:
     """Write where landmarks were found.
 
     Parameters
@@ -87,8 +89,8 @@ def write_matches(path: str | Path, matches: Sequence[tuple[str, Match]], *, wit
         CSV with the columns ``image,landmark,plane,row,column,score,margin,status``.
     matches : sequence of (image, Match)
         ``image`` is the name that tells the image apart, see :func:`napari_ld.io.images.image_keys`.
-    with_plane : bool
-        Write the plane; False for 2-D images, whose column stays empty.
+    with_plane : bool or sequence of bool
+        Write the plane; False for 2-D images, whose column stays empty. One value for all, or one for each match.
 
     Raises
     ------
@@ -97,10 +99,11 @@ def write_matches(path: str | Path, matches: Sequence[tuple[str, Match]], *, wit
     LandmarkError
         When a name holds a carriage return, which CSV cannot carry.
     """
+    planes = [with_plane] * len(matches) if isinstance(with_plane, bool) else with_plane
     lines = []
-    for image, match in matches:
+    for (image, match), has_plane in zip(matches, planes, strict=True):
         row, column = ("", "") if match.position is None else (f"{value:.3f}" for value in match.position)
-        plane = match.plane if with_plane else ""
+        plane = match.plane if has_plane else ""
         lines.append(
             (image, match.landmark, plane, row, column, f"{match.score:.4f}", f"{match.margin:.4f}", match.status)
         )
