@@ -45,6 +45,7 @@ Array = npt.NDArray[Any]
 
 EPSILON = 1e-10
 PLATEAU = 0.005  # cells this close to the maximum, and connected to it, are one plateau (reconstruction)
+_FLAT = 1e-6  # bends below this are rounding, not a summit
 _REACH = 2.5  # half a window in units of sigma: the bell has fallen to 0.04 there (reconstruction)
 
 
@@ -351,11 +352,11 @@ def _parabola(values: Array, rows: Array, columns: Array) -> tuple[Array, Array]
     twist = (p[:, 2, 2] - p[:, 2, 0] - p[:, 0, 2] + p[:, 0, 0]) / 4
     # A peak on the border has neighbours on one side only: it stays on the border, and only the other axis is fitted.
     edge_r, edge_c = (rows == 0) | (rows == height - 1), (columns == 0) | (columns == width - 1)
-    slope_r, bend_r = np.where(edge_r, 0.0, slope_r), np.where(edge_r & (bend_r < 0), -1.0, bend_r)
-    slope_c, bend_c = np.where(edge_c, 0.0, slope_c), np.where(edge_c & (bend_c < 0), -1.0, bend_c)
+    slope_r, bend_r = np.where(edge_r, 0.0, slope_r), np.where(edge_r & (bend_r < -_FLAT), -1.0, bend_r)
+    slope_c, bend_c = np.where(edge_c, 0.0, slope_c), np.where(edge_c & (bend_c < -_FLAT), -1.0, bend_c)
     twist = np.where(edge_r | edge_c, 0.0, twist)
     determinant = bend_r * bend_c - twist**2
-    summit = (determinant > 1e-12) & (bend_r < 0)
+    summit = (determinant > _FLAT**2) & (bend_r < -_FLAT)
     safe = np.where(summit, determinant, 1.0)
     offset = np.stack([twist * slope_c - bend_c * slope_r, twist * slope_r - bend_r * slope_c], axis=1) / safe[:, None]
     fits = summit & (np.abs(offset) <= 1).all(axis=1)
