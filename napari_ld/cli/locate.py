@@ -52,7 +52,7 @@ def locate(
     check_output(out)
 
     from napari_ld.embedding import FeatureSource
-    from napari_ld.io.images import image_keys, read_image
+    from napari_ld.io.images import image_keys
     from napari_ld.io.landmarks import read_landmarks, write_matches
     from napari_ld.localization import STACK_KINDS, Template
     from napari_ld.model.zoo import DEFAULT_ENCODER, load_encoder
@@ -73,7 +73,7 @@ def locate(
     templates: list[Template] = []
     for number, path in enumerate(template):
         rows = rows_of(path, template[:number] + template[number + 1 :], marked, landmarks)
-        source = open_source([read_image(path)])
+        source = open_source(read_searched([path]))
         templates += [Template(row.name, source, plane_of(row, source.images[0], plane), row.position) for row in rows]
     searched = read_searched(images)
     tell(f"{model.header.name} on {templates[0].source.device.reason}")

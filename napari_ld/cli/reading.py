@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 
 
 def read_searched(paths: Sequence[Path]) -> list[Image]:
-    """Read files and folders; what was left out of a folder is said in one line.
+    """Read files and folders, and check them before any work begins; what was left out of a folder is said in one line.
 
     Raises
     ------
     ImageError
-        As :func:`napari_ld.io.images.read_images`.
+        As :func:`napari_ld.io.images.read_images` and :func:`napari_ld.io.checks.check_pixels`.
     """
+    from napari_ld.io.checks import check_pixels
     from napari_ld.io.images import read_images
 
     with warnings.catch_warnings(record=True) as left_out:
@@ -28,4 +29,6 @@ def read_searched(paths: Sequence[Path]) -> list[Image]:
         images = read_images(paths)
     for warning in left_out:
         tell(str(warning.message))
+    for image in images:
+        check_pixels(image)
     return images

@@ -1,4 +1,7 @@
-"""``napari-ld locate`` on small images with an encoder that was never trained: tables, planes, names and bad input."""
+"""``napari-ld locate`` on small images: tables, planes, names and bad input.
+
+Where the position does not matter, the encoder was never trained.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ import pytest
 import tifffile
 
 from napari_ld.localization import STACK_KINDS
+from napari_ld.model.zoo import DEFAULT_ENCODER, list_models
 
 Run = Callable[..., tuple[int, str, str]]
 COLUMNS = ["image", "landmark", "plane", "row", "column", "score", "margin", "status"]
@@ -81,7 +85,7 @@ def test_one_row_per_image_and_landmark(locate: Run, table: Callable[[], list[di
 
 
 def test_the_template_finds_itself_and_its_shifted_copy(locate: Run, table: Callable[[], list[dict[str, str]]]) -> None:
-    locate()
+    locate("--encoder", DEFAULT_ENCODER)
     found = {(row["image"], row["landmark"]): (float(row["row"]), float(row["column"])) for row in table()}
     np.testing.assert_allclose(found["a.png", "sella"], (40, 60), atol=1)
     np.testing.assert_allclose(found["b.png", "sella"], (44, 68), atol=2)
@@ -159,7 +163,8 @@ def test_plane_of_a_template_with_several(
     locate: Run, table: Callable[[], list[dict[str, str]]], pages: Path, films: Path, clicks: Path, row: str
 ) -> None:
     clicks.write_text(f"image,landmark,plane,row,column\n{row}\n", encoding="utf-8")
-    assert locate("--template", pages, "--plane", 1, images=[films / "b.png"])[0] == 0
+    words = ["--template", pages, "--plane", 1, "--encoder", DEFAULT_ENCODER]
+    assert locate(*words, images=[films / "b.png"])[0] == 0
     (found,) = table()
     np.testing.assert_allclose((float(found["row"]), float(found["column"])), (44, 68), atol=2)
 
@@ -180,8 +185,6 @@ def test_help_names_every_stack_kind(run: Run) -> None:
 
 
 def test_unknown_encoder_lists_the_known_ones(locate: Run) -> None:
-    from napari_ld.model.zoo import list_models
-
     _refused(locate("--encoder", "vgg99"), "vgg99", *list_models())
 
 
@@ -254,7 +257,7 @@ def _bad_images(folder: Path) -> dict[str, tuple[Path, list[str]]]:
         "cut": (cut, ["cut.png"]),
         "NaN": (nan, ["nan.tif"]),
         "inf": (infinite, ["inf.tif"]),
-        "channels": (channels, ["five.tif", "channel"]),
+        "channels": (channels, ["five.tif", "5 samples"]),
         "one pixel": (pixel, ["pixel.png"]),
         "constant": (constant, ["constant.png"]),
         "no plane": (no_plane, ["none.nii"]),
@@ -289,22 +292,30 @@ def test_no_permission_to_write(locate: Run, tmp_path: Path) -> None:
     _refused(locate("--out", tmp_path / "closed" / "out.csv"), "out.csv", "no permission")
 
 
-LIMITED = """
+FULL = """
 import resource, signal, sys
+
+folder = sys.argv.pop(1)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+
+def fill_the_disk(event, arguments):
+    if event == "open" and str(arguments[0]).startswith(folder):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
+
+sys.addaudithook(fill_the_disk)
 from napari_ld.cli import main
 sys.exit(main(sys.argv[1:]))
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a limit on the size of files stands in for a full disk")
-def test_no_space_leaves_no_file(films: Path, clicks: Path, encoder_file: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out.csv"
-    words = ["locate", films / "b.png", "--template", films / "a.png", "--landmarks", clicks, "-o", out]
-    command = [sys.executable, "-c", LIMITED, *map(str, words), "--encoder", str(encoder_file), "--device", "cpu"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 1
+def test_full_disk_leaves_no_file(films: Path, clicks: Path, encoder_file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "full"
+    folder.mkdir()
+    words = ["locate", films / "b.png", "--template", films / "a.png", "--landmarks", clicks, "-o", folder / "out.csv"]
+    command = [sys.executable, "-c", FULL, folder, *words, "--encoder", encoder_file, "--device", "cpu"]
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
     assert "out.csv" in done.stderr.splitlines()[-1]
     assert "free some space" in done.stderr.splitlines()[-1]
-    assert [path.name for path in tmp_path.iterdir() if path.name.endswith(("out.csv", ".tmp"))] == []
+    assert list(folder.iterdir()) == []
