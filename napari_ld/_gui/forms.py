@@ -1,0 +1,151 @@
+"""Small building blocks of the sections: a collapsible frame, buttons and lines of text in napari's colours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+STYLE = """
+QPushButton[ldPrimary="true"] {{ background-color: {current}; color: {on_current}; font-weight: bold; }}
+QPushButton[ldPrimary="true"]:disabled {{ background-color: {foreground}; color: {primary}; }}
+QToolButton[ldHeader="true"] {{ font-weight: bold; border: none; padding: 3px 0px; text-align: left; }}
+QFrame[ldSection="true"] {{ border: none; border-top: 1px solid {foreground}; }}
+QLabel[ldQuiet="true"] {{ color: {text}; }}
+QLabel[ldError="true"] {{ color: {text}; border-left: 3px solid {error}; padding: 2px 6px; }}
+QFrame[ldNotice="true"] {{ border: 1px solid {highlight}; border-radius: 3px; }}
+QLabel#ld_status {{ border-top: 1px solid {foreground}; padding: 5px 2px; }}
+"""
+
+
+class Section(QFrame):
+    """Collapsible part of the panel with a place for its errors.
+
+    Parameters
+    ----------
+    title : str
+    name : str
+        Object names below it start with it.
+    """
+
+    def __init__(self, title: str, name: str) -> None:
+        super().__init__()
+        self.setObjectName(f"ld_{name}_section")
+        self.setProperty("ldSection", True)
+        self.header = QToolButton()
+        self.header.setObjectName(f"ld_{name}_header")
+        self.header.setText(title)
+        self.header.setProperty("ldHeader", True)
+        self.header.setCheckable(True)
+        self.header.setChecked(True)
+        self.header.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.header.setArrowType(Qt.ArrowType.DownArrow)
+        self.header.setToolTip(f"Fold or unfold {title.lower()}")
+        self.header.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.header.toggled.connect(self._fold)
+        self.body = QWidget()
+        self.rows = QVBoxLayout(self.body)
+        self.rows.setContentsMargins(4, 0, 0, 4)
+        self.rows.setSpacing(5)
+        self._error = text_line(f"ld_{name}_error")
+        self._error.setProperty("ldError", True)
+        self._error.hide()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(2, 2, 2, 2)
+        layout.setSpacing(2)
+        layout.addWidget(self.header)
+        layout.addWidget(self._error)
+        layout.addWidget(self.body)
+
+    def _fold(self, open_: bool) -> None:
+        self.body.setVisible(open_)
+        self.header.setArrowType(Qt.ArrowType.DownArrow if open_ else Qt.ArrowType.RightArrow)
+
+    def show_error(self, text: str) -> None:
+        """Say in words what went wrong and what to do, below the title; ``""`` takes it away."""
+        self._error.setText(text)
+        self._error.setVisible(bool(text))
+
+    def add_row(self, *widgets: QWidget, stretch: int | None = None) -> QHBoxLayout:
+        """Put widgets beside each other; ``stretch`` is the index of the one that takes the room."""
+        row = QHBoxLayout()
+        row.setSpacing(5)
+        for index, widget in enumerate(widgets):
+            row.addWidget(widget, 1 if index == stretch else 0)
+        if stretch is None:
+            row.addStretch(1)
+        self.rows.addLayout(row)
+        return row
+
+
+def button(text: str, name: str, tip: str, clicked: Callable[[], object], *, primary: bool = False) -> QPushButton:
+    """Push button with a name for tests and a tooltip in plain words."""
+    widget = QPushButton(text)
+    widget.setObjectName(name)
+    widget.setToolTip(tip)
+    widget.setAutoDefault(False)
+    if primary:
+        widget.setProperty("ldPrimary", True)
+    widget.clicked.connect(lambda: clicked())
+    return widget
+
+
+def combo(name: str, tip: str) -> QComboBox:
+    """Choice that shrinks with the panel instead of widening it."""
+    widget = QComboBox()
+    widget.setObjectName(name)
+    widget.setToolTip(tip)
+    widget.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    widget.setMinimumContentsLength(8)
+    widget.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    return widget
+
+
+def text_line(name: str, text: str = "") -> QLabel:
+    """Text that wraps, can be copied, and never widens the panel."""
+    label = QLabel(text)
+    label.setObjectName(name)
+    label.setWordWrap(True)
+    label.setProperty("ldQuiet", True)
+    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    policy = QSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+    policy.setHeightForWidth(True)
+    label.setSizePolicy(policy)
+    return label
+
+
+def caption(text: str, buddy: QWidget) -> QLabel:
+    """Word before a control; a click on it focuses the control."""
+    label = QLabel(text)
+    label.setBuddy(buddy)
+    label.setToolTip(buddy.toolTip())
+    return label
+
+
+def ask_file(
+    parent: QWidget, name: str, title: str, pattern: str, chosen: Callable[[str], None], *, save: bool = False
+) -> QFileDialog:
+    """Ask for a file without blocking the window; ``chosen`` is called with its path."""
+    dialog = QFileDialog(parent, title, "", pattern)
+    dialog.setObjectName(name)
+    dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+    if save:
+        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+        dialog.setDefaultSuffix("csv")
+    else:
+        dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
+    dialog.fileSelected.connect(chosen)
+    dialog.open()
+    return dialog

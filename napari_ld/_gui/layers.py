@@ -1,0 +1,116 @@
+"""Between napari layers and our values: an image layer as an :class:`Image`, positions both ways.
+
+Only public names of napari are used; the viewer may be a proxy that refuses others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_ld._types import Image, Position
+from napari_ld.errors import ImageError
+
+if TYPE_CHECKING:
+    from napari import Viewer
+    from napari.layers import Image as ImageLayer
+    from napari.layers import Layer
+
+LANDMARKS_LAYER = "LD landmarks"
+
+
+def is_image(layer: Layer | None) -> bool:
+    """Whether a layer holds pixels that landmarks can be put on."""
+    from napari.layers import Image as ImageLayer
+
+    return isinstance(layer, ImageLayer)
+
+
+def image_of(layer: ImageLayer) -> Image:
+    """Pixels and spacing of an image layer; of a multiscale layer the finest level. Nothing is read yet.
+
+    Raises
+    ------
+    ImageError
+        When the layer has other than two or three axes, or no pixels.
+    """
+    array = layer.data[0] if layer.multiscale else layer.data
+    axes = {2: "yx", 3: "pyx"}.get(layer.ndim)
+    if axes is None:
+        raise ImageError(
+            f"The layer {layer.name!r} has {layer.ndim} axes; landmarks need one image or one stack. Right-click the "
+            "layer and use Split Stack, then choose one of the parts."
+        )
+    if 0 in array.shape:
+        raise ImageError(f"The layer {layer.name!r} is empty: its shape is {tuple(array.shape)}. Choose another layer.")
+    return Image(
+        array, axes + ("c" if layer.rgb else ""), spacing=spacing_of(layer), source=str(layer.source.path or "")
+    )
+
+
+def spacing_of(layer: Layer) -> tuple[float, ...] | None:
+    """Millimetres per step and axis; None unless the layer's units are lengths, for a guess would be worse."""
+    spacing = []
+    for size, unit in zip(layer.scale, layer.units, strict=True):
+        if not unit.is_compatible_with("millimeter"):
+            return None
+        spacing.append(float(size) * float((1.0 * unit).to("millimeter").magnitude))
+    return tuple(spacing)
+
+
+def described(image: Image) -> str:
+    """Axes, size, colour and spacing in one line."""
+    rows, columns = image.plane_shape
+    parts = [f"{image.n_planes} planes"] if image.is_stack else ["one image"]
+    parts.append(f"{rows} × {columns} px")
+    parts.append("colour" if image.has_channels else "grey")
+    spacing = image.pixel_spacing
+    parts.append("spacing unknown" if spacing is None else f"{spacing[0]:.3g} × {spacing[1]:.3g} mm per px")
+    return " · ".join(parts)
+
+
+def data_position(layer: Layer, world: Sequence[float]) -> tuple[int, Position]:
+    """``(plane, (row, column))`` of a place in the viewer's coordinates, whatever order its axes are shown in."""
+    data = layer.world_to_data(world)
+    plane = round(float(data[-3])) if layer.ndim == 3 else 0
+    return plane, (float(data[-2]), float(data[-1]))
+
+
+def visible_plane(viewer: Viewer, layer: Layer) -> int:
+    """Plane of the layer that the viewer shows, kept inside the layer."""
+    if layer.ndim < 3:
+        return 0
+    count = int((layer.data[0] if layer.multiscale else layer.data).shape[0])
+    return min(max(data_position(layer, viewer.dims.point)[0], 0), count - 1)
+
+
+def go_to_plane(viewer: Viewer, layer: Layer, plane: int) -> None:
+    """Show a plane of the layer."""
+    if layer.ndim == 3:
+        axis = viewer.dims.ndim - 3
+        viewer.dims.set_point(axis, float(layer.data_to_world((plane, 0, 0))[-3]))
+
+
+def same_place(layer: Layer) -> dict[str, Any]:
+    """Geometry for a layer of ours that shall lie exactly on this one."""
+    return {
+        "scale": layer.scale,
+        "translate": layer.translate,
+        "rotate": layer.rotate,
+        "shear": layer.shear,
+        "affine": layer.affine,
+        "units": layer.units,
+    }
+
+
+def canvas_distances(
+    layer: Layer, points: npt.NDArray[np.float64], world: Sequence[float], displayed: Sequence[int], zoom: float
+) -> npt.NDArray[np.float64]:
+    """Distance on the screen, in logical pixels, from a world position to each of (N, ndim) data points."""
+    shown = [axis - (len(world) - layer.ndim) for axis in displayed]
+    there = np.array([layer.data_to_world(point) for point in points], dtype=float).reshape(-1, layer.ndim)
+    here = np.asarray(world, dtype=float)[-layer.ndim :]
+    return np.asarray(np.linalg.norm((there - here)[:, shown], axis=1) * zoom)
