@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -70,46 +71,94 @@ def locate(
         return FeatureSource(kept, model, device=device.value, store=Store(), shared_limits=shared)
 
     marked = read_landmarks(landmarks)
-    templates: list[Template] = []
-    for number, path in enumerate(template):
-        rows = rows_of(path, template[:number] + template[number + 1 :], marked, landmarks)
-        source = open_source(read_searched([path]))
-        templates += [Template(row.name, source, plane_of(row, source.images[0], plane), row.position) for row in rows]
+    rows = [rows_of(path, template[:n] + template[n + 1 :], marked, landmarks) for n, path in enumerate(template)]
     searched = read_searched(images)
+    stacks = [_Stack(members, searched, open_source) for members in _groups(searched, stack_kind)]
+    templates: list[Template] = []
+    for path, own in zip(template, rows, strict=True):
+        stack, member = _home(path, stacks) or (_Stack([0], read_searched([path]), open_source), 0)
+        image, first = stack.images[member], stack.first_plane(member)
+        templates += [
+            Template(row.name, stack.source, first + plane_of(row, image, plane), row.position) for row in own
+        ]
     tell(f"{model.header.name} on {templates[0].source.device.reason}")
-    found = _search(searched, templates, stack_kind, open_source)
+    found = _search(stacks, templates, stack_kind)
     keys = image_keys(searched)
     stacked = [searched[index].is_stack for index, _ in found]
     write_matches(out, [(keys[index], match) for index, match in found], with_plane=stacked)
     tell(f"{len(searched)} images: {_counts([match for _, match in found])}")
 
 
-def _search(
-    images: Sequence[Image],
-    templates: Sequence[Template],
-    stack_kind: str,
-    open_source: Callable[[Sequence[Image]], FeatureSource],
-) -> list[tuple[int, Match]]:
+class _Stack:
+    """Images that are searched together; their features are opened when they are needed.
+
+    Parameters
+    ----------
+    members : sequence of int
+        Indices into ``images``.
+    images : sequence of Image
+        All images.
+    open_source : callable
+        Gives the features of some images.
+    """
+
+    def __init__(
+        self, members: Sequence[int], images: Sequence[Image], open_source: Callable[[Sequence[Image]], FeatureSource]
+    ) -> None:
+        self.members = list(members)
+        self.images = [images[index] for index in members]
+        self._open = open_source
+
+    @functools.cached_property
+    def source(self) -> FeatureSource:
+        """Features of all planes, numbered through."""
+        return self._open(self.images)
+
+    def close(self) -> None:
+        """Let go of the features, whose files stay open otherwise; templates among them keep them."""
+        self.__dict__.pop("source", None)
+
+    def first_plane(self, member: int) -> int:
+        """Number of the first plane of one of the images."""
+        return sum(image.n_planes for image in self.images[:member])
+
+
+def _home(path: Path, stacks: Sequence[_Stack]) -> tuple[_Stack, int] | None:
+    """Where a template stands among the searched images: there it is an anchor, not only an example."""
+    for stack in stacks:
+        for member, image in enumerate(stack.images):
+            if Path(image.source).resolve() == path.resolve():
+                return stack, member
+    return None
+
+
+def _search(stacks: Sequence[_Stack], templates: Sequence[Template], stack_kind: str) -> list[tuple[int, Match]]:
     """Locate all templates on all images.
 
     Returns
     -------
     list of (int, Match)
-        Index into ``images`` and the match, whose plane counts within that image; by image, plane and landmark.
+        Index of the image and the match, whose plane counts within that image; by image, plane and landmark.
     """
     from napari_ld.localization import locate as locate_in
 
     found: dict[tuple[int, int, str], Match] = {}
-    for members in _groups(images, stack_kind):
-        source = open_source([images[index] for index in members])
+    for stack in stacks:
         with progress_bar("locate", "plane") as show:
-            for match in locate_in(source, templates, stack_kind=stack_kind, progress=show):
-                member, plane = source.address(match.plane)
+            for match in locate_in(stack.source, templates, stack_kind=stack_kind, progress=show):
+                member, plane = stack.source.address(match.plane)
                 # a refined match comes after the coarse one and replaces it
-                found[members[member], plane, match.landmark] = dataclasses.replace(match, plane=plane)
+                found[stack.members[member], plane, match.landmark] = _listed(match, plane)
+        stack.close()
     order = list(dict.fromkeys(template.landmark for template in templates))
     keys = sorted(found, key=lambda key: (key[0], key[1], order.index(key[2])))
     return [(key[0], found[key]) for key in keys]
+
+
+def _listed(match: Match, plane: int) -> Match:
+    """The match as the table shows it; what the table of landmarks says itself is as sure as can be."""
+    status = "confident" if match.status == "verified" else match.status
+    return dataclasses.replace(match, plane=plane, status=status)
 
 
 def _groups(images: Sequence[Image], stack_kind: str) -> list[list[int]]:
