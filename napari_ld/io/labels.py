@@ -78,20 +78,22 @@ def _write_tiff(file: IO[bytes], labels: npt.NDArray[Any], like: Image) -> None:
     tifffile.imwrite(file, labels, photometric="minisblack", compression="zlib", metadata=metadata)
 
 
-def _write_nifti(file: IO[bytes], labels: npt.NDArray[Any], like: Image) -> None:
+def _write_nifti(file: Any, labels: npt.NDArray[Any], like: Image) -> None:
     volume = labels if labels.ndim == 3 else labels[np.newaxis]
+    make_header: Any = nib.Nifti1Header  # nibabel's classes are not annotated
+    make_image: Any = nib.Nifti1Image
+    header = make_header()
+    header.set_data_dtype(labels.dtype)
+    header.set_data_shape(volume.shape[::-1])
+    if like.spacing is not None:
+        header.set_zooms([float(step) for step in (1.0, *like.spacing)[-1:-4:-1]])
+    if like.affine is not None or like.spacing is not None:
+        header.set_xyzt_units("mm")
     affine = None if like.affine is None else to_ras(like.affine)
-    picture = nib.Nifti1Image(volume.T, affine)
-    picture.header.set_slope_inter(1, 0)
+    picture = make_image(volume.T, affine, header)
     if affine is not None:
         picture.set_sform(affine, code="scanner")
         picture.set_qform(affine, code="scanner", strip_shears=True)
-    elif like.spacing is not None:
-        picture.set_sform(None, code=0)
-        picture.set_qform(None, code=0)
-        picture.header.set_zooms([float(step) for step in (1.0, *like.spacing)[-1:-4:-1]])
-    if like.spacing is not None or affine is not None:
-        picture.header.set_xyzt_units("mm")
     picture.to_stream(file)
 
 

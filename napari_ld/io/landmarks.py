@@ -78,9 +78,7 @@ def write_landmarks(path: str | Path, rows: Sequence[Landmark]) -> None:
     _write(path, COLUMNS, lines)
 
 
-def write_matches(
-    path: str | Path, matches: Sequence[tuple[str, Match]], *, with_plane: bool | Sequence[bool]
-) -> None:
+def write_matches(path: str | Path, matches: Sequence[tuple[str, Match]], *, with_plane: bool | Sequence[bool]) -> None:
     """Write where landmarks were found.
 
     Parameters

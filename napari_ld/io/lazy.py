@@ -41,7 +41,8 @@ class LazyStack:
         """Index as numpy does; only the planes that are asked for are read."""
         keys = key if isinstance(key, tuple) else (key,)
         if not keys or keys[0] is Ellipsis:
-            keys = (slice(None),) * (self.ndim - len(keys) + 1) + keys[1:]
+            indexed = sum(one is not None for one in keys[1:])
+            keys = (slice(None),) * (self.ndim - indexed) + keys[1:]
         first, rest = keys[0], keys[1:]
         if isinstance(first, slice):
             return self._planes(range(*first.indices(len(self))))[(slice(None), *rest)]

@@ -53,7 +53,7 @@ def read_nifti(path: Path) -> Image:
     packed = path.name.lower().endswith(".gz")
     check_signature(path, "gzip" if packed else "NIfTI")
     try:
-        volume = nib.load(path)
+        volume: Any = nib.load(path, mmap="r")
         shape = _spatial_shape(path, volume.shape)
         _check_bytes(path, volume, packed)
         array = _pixels(volume, shape, packed)
@@ -104,10 +104,8 @@ def _pixels(volume: Any, shape: tuple[int, int, int], packed: bool) -> ArrayLike
         return mapped
 
     def read(plane: int) -> npt.NDArray[Any]:
-        values = (
-            proxy[:, :, plane] if len(volume.shape) == 3 else np.asarray(proxy).reshape(shape, order="F")[..., plane]
-        )
-        return np.asarray(values).T.astype(dtype)
+        index = (slice(None), slice(None), plane, *(0 for _ in volume.shape[3:]))[: len(volume.shape)]
+        return np.asarray(proxy[index]).T.astype(dtype)
 
     dtype = np.dtype(np.float32) if scaled else proxy.dtype.newbyteorder("=")
     return LazyStack(shape[::-1], dtype, read)
@@ -124,15 +122,12 @@ def _geometry(path: Path, volume: Any) -> tuple[npt.NDArray[np.float64] | None, 
     scale = _MILLIMETRES[unit]
     zooms = [float(zoom) * scale for zoom in (*header.get_zooms(), 1.0)[:3]]
     if not (header["sform_code"] or header["qform_code"]):
-        unknown = unit == "unknown" and zooms == [1.0, 1.0, 1.0]
-        return None, None if unknown else (zooms[2], zooms[1], zooms[0])
+        told = unit != "unknown" or zooms != [1.0, 1.0, 1.0]
+        return None, (zooms[2], zooms[1], zooms[0]) if told and min(zooms) > 0 else None
     affine = from_ras(volume.affine)
     affine[:3] *= scale
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    if (
-        not np.isfinite(affine).all()
-        or abs(np.linalg.det(affine[:3, :3])) <= 1e-9 * np.prod(spacing)
-        or not spacing.all()
-    ):
+    voxel = abs(np.linalg.det(affine[:3, :3]))
+    if not np.isfinite(affine).all() or not voxel > 1e-9 * np.prod(spacing):
         raise ImageError(f"{path} has an affine that cannot be inverted: {affine.tolist()}; correct its header")
     return affine, (float(spacing[0]), float(spacing[1]), float(spacing[2]))

@@ -1,9 +1,10 @@
 """PNG and JPEG through Pillow.
 
 The pixels are those **stored** in the file: an EXIF orientation is not applied, because landmarks are positions in
-the stored image, and napari's own reader shows the same. Kept are grey (8 and 16 bit), RGB and RGBA; 1 bit becomes 0 and
-255; a palette becomes RGB, or grey where all its colours are grey; grey with alpha loses its alpha; CMYK becomes RGB. Pillow
-reads 16-bit *colour* PNG with 8 bits a sample. Dots per inch say nothing about the patient: the spacing stays unknown.
+the stored image, and napari's own reader shows the same. Kept are grey (8 and 16 bit), RGB and RGBA; 1 bit becomes 0
+and 255; a palette becomes RGB, or grey where all its colours are grey; grey with alpha loses its alpha; CMYK becomes
+RGB. Pillow reads 16-bit *colour* PNG with 8 bits a sample. Dots per inch say nothing about the patient: the spacing
+stays unknown.
 """
 
 from __future__ import annotations

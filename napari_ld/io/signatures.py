@@ -73,9 +73,7 @@ def check_signature(path: Path, expected: str) -> None:
     if found == expected:
         return
     if found is None:
-        raise ImageError(
-            f"{path} is not a {expected} file although its name says so, or it is damaged; export it again"
-        )
+        raise ImageError(f"{path} is not a {expected} file as its name says, or it is damaged; export it again")
     remedy = f"rename it to {_ENDINGS[found]}" if found in _ENDINGS else "convert it to PNG, TIFF or NIfTI"
     raise ImageError(f"{path} is a {found} file, expected {expected} by its name; {remedy}")
 
@@ -85,14 +83,12 @@ def _carries(head: bytes, marks: tuple[tuple[int, bytes], ...]) -> bool:
 
 
 def check_plane_size(path: Path, rows: int, columns: int) -> None:
-    """Refuse a plane without pixels, or one that would fill the memory when decoded.
+    """Refuse a plane that would fill the memory when decoded.
 
     Raises
     ------
     ImageError
     """
-    if rows < 1 or columns < 1:
-        raise ImageError(f"{path} has planes of {rows} x {columns} pixels; expected at least 1 x 1: export it again")
     if rows * columns > MAX_PLANE_PIXELS:
         raise ImageError(
             f"{path} declares {rows} x {columns} pixels, more than {MAX_PLANE_PIXELS}; make it smaller, or save it as "

@@ -3,8 +3,9 @@
 Uncompressed stacks are memory-mapped, others read page by page, so that opening a stack loads one page. Compressions
 and colour models that tifffile alone does not decode (LZW, JPEG, palettes …) are decoded by Pillow.
 
-A page axis that the file calls Z becomes ``z``, T becomes ``t``, any other ``p``. The spacing comes from ImageJ, OME
-or tifffile metadata with a unit of length; plain dots per inch say nothing about the patient and are ignored.
+A page axis that the file calls Z becomes ``z``, T becomes ``t``, any other (also separate channels) ``p``. The spacing
+comes from ImageJ, OME or tifffile metadata with a unit of length; plain dots per inch say nothing about the patient
+and are ignored.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ def read_tiff(path: Path) -> Image:
     Raises
     ------
     ImageError
-        Missing, empty, damaged, truncated, pages of different sizes, more than one page axis, separate channels,
-        absurdly large.
+        Missing, empty, damaged, truncated, pages of different sizes, more than one page axis, absurdly
+        large.
     """
     check_signature(path, "TIFF")
     try:
@@ -83,8 +84,6 @@ def _axes(path: Path, series: tifffile.TiffPageSeries) -> str:
     ]
     if "Y" not in series.axes or "X" not in series.axes:
         raise ImageError(f"{path} has the axes {series.axes}; expected rows (Y) and columns (X)")
-    if "C" in planes:
-        raise ImageError(f"{path} holds separate channels (axes {series.axes}); save it as RGB, or each channel alone")
     if len(planes) > 1:
         raise ImageError(f"{path} has the axes {series.axes}, more than one axis of pages; save each stack alone")
     return (_PLANE_LETTERS.get(planes[0], "p") if planes else "") + "yx"
@@ -135,8 +134,10 @@ def _mapped(
     """A stack that lies in the file as it is in memory."""
     stored = series.dtype.newbyteorder(tif.byteorder)
     page_shape = series.keyframe.shape
-    raw = np.memmap(path, stored, "r", series.dataoffset, (planes, *page_shape))
-    if stored.isnative and page_shape == first.shape and stored == first.dtype:
+    raw: npt.NDArray[Any] = np.memmap(
+        path, dtype=stored, mode="r", offset=series.dataoffset or 0, shape=(planes, *page_shape)
+    )
+    if page_shape == first.shape and stored == first.dtype:
         return raw
     axes = series.keyframe.axes
     return LazyStack((planes, *first.shape), first.dtype, lambda plane: _arranged(path, np.asarray(raw[plane]), axes))
