@@ -5,8 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from napari_ld.model.checkpoint import LoadedModel
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +32,25 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for folder in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
             patch.setenv(folder, str(home / folder.lower()))
         yield
+
+
+@pytest.fixture(scope="session")
+def centred_model() -> LoadedModel:
+    """A random fast encoder, its outputs centred on one image so that its cosines spread like those of a trained one."""
+    import torch
+    from skimage import data
+
+    from napari_ld.model.checkpoint import LoadedModel, ModelHeader
+    from napari_ld.model.encoder import EncoderConfig, build_encoder
+
+    config = EncoderConfig(working_size=128)
+    encoder = build_encoder(config, seed=0)
+    pixels = torch.from_numpy(data.camera()[::2, ::2].astype(np.float32) / 64 - 2)[None, None].expand(1, 3, -1, -1)
+    network = encoder.network
+    with torch.no_grad():
+        for _ in range(20):  # settles the statistics of the batch normalisation
+            network(pixels)
+        network.eval()
+        for layer, level in zip(network.pyramid.embed, network(pixels)[0], strict=True):
+            layer.bias -= level.mean((0, 2, 3))
+    return LoadedModel(encoder.eval(), ModelHeader("encoder", "random", config), "0" * 64, Path("random"))
