@@ -144,7 +144,7 @@ def _header_text(path: Path) -> str:
         ) from error
     if _HEADER_KEY not in metadata:
         raise ModelFileError(f"{path}: a safetensors file, but not a model of napari-ld (its header lacks 'napari_ld')")
-    return metadata[_HEADER_KEY]
+    return str(metadata[_HEADER_KEY])
 
 
 def _parse_header(document: Any, path: Path) -> ModelHeader:
@@ -196,7 +196,9 @@ def _load_weights(encoder: DenseEncoder, tensors: dict[str, Tensor], path: Path)
     expected = encoder.state_dict()
     missing, unexpected = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
     if missing or unexpected:
-        raise ModelFileError(f"{path}: weights do not fit the network; missing {missing[:3]}, unexpected {unexpected[:3]}")
+        raise ModelFileError(
+            f"{path}: weights do not fit the network; missing {missing[:3]}, unexpected {unexpected[:3]}"
+        )
     for name, tensor in tensors.items():
         if tensor.shape != expected[name].shape:
             raise ModelFileError(

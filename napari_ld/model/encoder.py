@@ -5,6 +5,7 @@ Two configurations exist: ``ld-paper`` (the published network) and ``fast`` (our
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -88,7 +89,7 @@ class DenseEncoder(nn.Module):
         """``(B, C, H, W)`` float, C = 1 or ``in_channels``, any H and W >= 1."""
         x, cells = self._prepare(x)
         levels, clusters = self.network(x)
-        embedding = _join_levels(levels)
+        embedding = join_levels(levels)
         return Dense(_crop(embedding, cells), None if clusters is None else _crop(clusters, cells))
 
     def levels(self, x: Tensor) -> tuple[list[Tensor], Tensor | None]:
@@ -170,16 +171,18 @@ class ClusterHead(nn.Module):
 def normalize_clusters(logits: Tensor) -> Tensor:
     """Sigmoid, then division by the sum over channels: ``a = (s + 1e-9) / sum(s + 1e-9)``."""
     shares = torch.sigmoid(logits) + _CLUSTER_EPSILON
-    return shares / shares.sum(1, keepdim=True)
+    whole: Tensor = shares.sum(1, keepdim=True)
+    return shares / whole
 
 
 def unit(x: Tensor, dim: int = 1) -> Tensor:
     """Divide by (norm + 1e-10) along ``dim``, in float32."""
     x = x.float()
-    return x / (x.norm(dim=dim, keepdim=True) + _LD_EPSILON)
+    norm: Tensor = x.norm(dim=dim, keepdim=True)
+    return x / (norm + _LD_EPSILON)
 
 
-def _join_levels(levels: list[Tensor]) -> Tensor:
+def join_levels(levels: list[Tensor]) -> Tensor:
     """Bring all levels to the finest grid, each at unit length, and join them to one unit vector per cell.
 
     The product of two joined vectors is thus the mean of the cosines of the levels.
@@ -189,7 +192,7 @@ def _join_levels(levels: list[Tensor]) -> Tensor:
     for level in levels[1:]:
         raised = nn.functional.interpolate(level.float(), size=size, mode="bilinear", align_corners=False)
         parts.append(unit(raised))
-    return torch.cat(parts, 1) / len(parts) ** 0.5
+    return torch.cat(parts, 1) / math.sqrt(len(parts))
 
 
 def _crop(x: Tensor, cells: tuple[int, int]) -> Tensor:

@@ -46,9 +46,7 @@ class IntensityNormalization:
             low, high = float(flat.min()), float(flat.max())
         return float(low), float(high)
 
-    def apply(
-        self, pixels: npt.NDArray[Any], limits: tuple[float, float] | None = None
-    ) -> npt.NDArray[np.float32]:
+    def apply(self, pixels: npt.NDArray[Any], limits: tuple[float, float] | None = None) -> npt.NDArray[np.float32]:
         """Turn a plane into model input.
 
         Parameters
@@ -69,7 +67,7 @@ class IntensityNormalization:
         scaled = np.clip(np.nan_to_num(scaled, nan=0.0, posinf=0.0, neginf=0.0), 0.0, 1.0)
         if high <= low:
             scaled.fill(0.5)
-        return (scaled - np.float32(self.mean)) / np.float32(self.std)
+        return np.asarray((scaled - self.mean) / self.std, np.float32)
 
 
 def _channels_first(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -6,6 +6,8 @@ input pixel ``s * i + (s - 1) / 2`` on every level, and no level is shifted agai
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -38,9 +40,7 @@ class FastPyramid(nn.Module):
         if len(level_dims) != len(STRIDES) or len(widths) != len(STRIDES) + 1:
             raise ValueError(f"expected {len(STRIDES)} level_dims and {len(STRIDES) + 1} widths")
         self.stem = nn.Sequential(_down(in_channels, widths[0]), _conv(widths[0], widths[0]))
-        self.stages = nn.ModuleList(
-            nn.Sequential(_down(a, b), Residual(b), Residual(b)) for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.stages = nn.ModuleList(nn.Sequential(_down(a, b), Residual(b), Residual(b)) for a, b in pairwise(widths))
         self.lateral = nn.ModuleList(nn.Conv2d(width, trunk, 1) for width in widths[1:])
         self.smooth = nn.ModuleList(_conv(trunk, trunk) for _ in STRIDES)
         self.embed = nn.ModuleList(nn.Conv2d(trunk, dim, 1) for dim in level_dims)

@@ -1,0 +1,1 @@
+"""Unlabelled planes and views of them whose geometry is known."""

@@ -1,0 +1,1 @@
+"""Loss terms, one per file; each docstring gives equation, shapes and source."""

@@ -1,0 +1,210 @@
+"""One training run: from a configuration to a run folder that holds all it needs to be understood.
+
+The folder is the protocol: ``config.toml``, ``environment.json``, ``events.jsonl`` (appended, one JSON object a
+line, versioned) and ``encoder.safetensors``.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from napari_ld.errors import ConfigError, StorageError
+from napari_ld.model.checkpoint import ModelHeader, load_model, save_model
+from napari_ld.model.encoder import CONFIGURATIONS, DenseEncoder, EncoderConfig, build_encoder
+from napari_ld.model.preprocessing import IntensityNormalization
+from napari_ld.model.zoo import resolve
+from napari_ld.storage import atomic_write
+from src_train.config import TrainConfig, to_toml
+from src_train.data.dataset import Dataset, load_dataset
+from src_train.data.views import ViewMaker
+from src_train.engine import Progress, prototypes_and_areas, train
+from src_train.methods import METHODS
+
+EVENTS_VERSION = 1
+_CITATION = "Chen et al., Unsupervised Local Discrimination for Medical Images, arXiv 2108.09440 (method); napari-ld"
+
+
+class RunFolder:
+    """Writes the run's files; an existing run is never overwritten.
+
+    Raises
+    ------
+    ConfigError
+        When the folder already holds a run.
+    StorageError
+        When it cannot be made.
+    """
+
+    def __init__(self, path: Path, config: TrainConfig) -> None:
+        if (path / "config.toml").exists():
+            raise ConfigError(f"{path}: already holds a training run; choose another --out")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"{path}: the run folder cannot be made ({error.strerror}); choose another --out"
+            ) from error
+        self.path = path
+        self._write("config.toml", to_toml(config))
+        self._write("environment.json", json.dumps(environment(), indent=1))
+
+    def _write(self, name: str, text: str) -> None:
+        with atomic_write(self.path / name, "w") as file:
+            file.write(text)
+
+    def event(self, kind: str, **values: Any) -> None:
+        """Append one event."""
+        line = json.dumps({"version": EVENTS_VERSION, "time": round(time.time(), 3), "event": kind, **values})
+        try:
+            with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            raise StorageError(f"{self.path}: cannot write events ({error.strerror}); free some space") from error
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine, without names of people or paths."""
+    packages = ("napari-ld", "torch", "numpy", "scikit-image")
+    installed = {name: _version(name) for name in packages}
+    return {"python": platform.python_version(), "system": platform.system(), "cores": os.cpu_count(), **installed}
+
+
+def run_training(config: TrainConfig, out: Path, *, quiet: bool = False) -> Path:
+    """Train as configured and return the path of the encoder written.
+
+    Raises
+    ------
+    ConfigError, ImageError, ModelFileError, StorageError
+    """
+    encoder, normalization = _starting_point(config)
+    dataset = load_dataset(
+        config.data,
+        longest_side=config.longest_side,
+        normalization=normalization,
+        exclude=config.exclude,
+        weights=config.data_weights or None,
+    )
+    folder = RunFolder(out, config)
+    low = config.precision == "bfloat16" or (config.precision == "auto" and bfloat16_is_faster(encoder, config))
+    groups = [group.name for group in dataset.groups]
+    folder.event("started", planes=len(dataset), groups=groups, precision="bfloat16" if low else "float32")
+    maker = ViewMaker(config.views, normalization.mean, normalization.std)
+    method = METHODS[config.method](config.weights, config.losses)
+    reporter = _Reporter(folder, config.schedule.steps, quiet)
+    began = time.perf_counter()
+    try:
+        averaged = train(
+            encoder, dataset, maker, method, config.schedule, seed=config.seed, low_precision=low, on_step=reporter
+        )
+    except ConfigError as error:
+        folder.event("failed", reason=str(error))
+        raise
+    minutes = (time.perf_counter() - began) / 60
+    path = out / "encoder.safetensors"
+    areas = export(path, averaged, config, dataset, maker, normalization, minutes)
+    folder.event("finished", minutes=round(minutes, 2), areas=areas)
+    return path
+
+
+def export(
+    path: Path,
+    encoder: DenseEncoder,
+    config: TrainConfig,
+    dataset: Dataset,
+    maker: ViewMaker,
+    normalization: IntensityNormalization,
+    minutes: float,
+) -> list[float]:
+    """Write the encoder with prototypes, areas and a summary of its training; returns the areas."""
+    prototypes, areas = prototypes_and_areas(encoder, dataset, maker, config.seed)
+    summary = {
+        "method": config.method,
+        "losses": [name for name, weight in vars(config.weights).items() if weight > 0],
+        "steps": config.schedule.steps,
+        "views_per_step": 4 * config.schedule.couples,
+        "minutes": round(minutes, 1),
+        "groups": {group.name: len(group.planes) for group in dataset.groups},
+        "excluded_images": len(config.exclude),
+        "started_from": Path(config.init).name if config.init else "random weights",
+        "seed": config.seed,
+    }
+    header = ModelHeader(
+        kind="encoder",
+        name=config.name,
+        config=encoder.config,
+        normalization=normalization,
+        prototypes=[[round(float(x), 5) for x in row] for row in prototypes],
+        areas=[round(float(area), 5) for area in areas],
+        training=summary,
+        citation=_CITATION,
+    )
+    save_model(path, encoder, header)
+    return header.areas or []
+
+
+def _starting_point(config: TrainConfig) -> tuple[DenseEncoder, IntensityNormalization]:
+    if config.init:
+        model = load_model(resolve(config.init))
+        return model.encoder, model.header.normalization
+    wanted: EncoderConfig = CONFIGURATIONS[config.encoder]
+    return build_encoder(wanted, config.seed), IntensityNormalization()
+
+
+class _Reporter:
+    """Console line and events; the time left is measured, not assumed."""
+
+    def __init__(self, folder: RunFolder, steps: int, quiet: bool) -> None:
+        self.folder, self.steps, self.quiet = folder, steps, quiet
+        self.began = time.perf_counter()
+        self.every = max(1, min(25, steps // 10))
+
+    def __call__(self, progress: Progress, encoder: DenseEncoder) -> None:
+        if progress.step % self.every and progress.step != self.steps:
+            return
+        left = (time.perf_counter() - self.began) / progress.step * (self.steps - progress.step)
+        terms = {name: round(value, 4) for name, value in progress.terms.items()}
+        self.folder.event("step", step=progress.step, phase=progress.phase, loss=round(progress.loss, 4), terms=terms)
+        if not self.quiet:
+            print(
+                f"step {progress.step}/{self.steps}  phase {progress.phase}  loss {progress.loss:.3f}  "
+                f"{progress.images_per_second:.1f} images/s  {left / 60:.1f} min left",
+                file=sys.stderr,
+            )
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+@torch.no_grad()
+def bfloat16_is_faster(encoder: DenseEncoder, config: TrainConfig) -> bool:
+    """Time a forward pass of a small batch both ways; the answer stands in the ``started`` event."""
+    encoder.eval()
+    encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+    images = torch.zeros(2, encoder.config.in_channels, config.views.size, config.views.size)
+    best = {True: float("inf"), False: float("inf")}
+    for _ in range(4):
+        for low in best:
+            began = time.perf_counter()
+            with torch.autocast("cpu", torch.bfloat16, enabled=low):
+                encoder.levels(images)
+            best[low] = min(best[low], time.perf_counter() - began)
+    return best[True] < best[False]
+
+
+def set_threads(threads: int) -> None:
+    """Use this many threads; 0 leaves torch's choice."""
+    if threads > 0:
+        torch.set_num_threads(threads)

@@ -1,0 +1,204 @@
+"""Configuration, the loop and the command, on small synthetic images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from skimage.io import imsave
+
+from napari_ld.errors import ConfigError
+from napari_ld.model.checkpoint import load_model
+from napari_ld.model.encoder import CONFIGURATIONS, DenseEncoder, EncoderConfig, build_encoder
+from napari_ld.model.preprocessing import IntensityNormalization
+from src_train.__main__ import main
+from src_train.config import load_config, to_toml
+from src_train.data.dataset import Dataset, load_dataset
+from src_train.data.views import ViewMaker
+from src_train.engine import Schedule, rate, train, update_average
+from src_train.methods.ld import LDParams, LocalDiscrimination, Weights
+
+SMALL = ["views.size=64", "schedule.steps=4", "schedule.couples=2", "schedule.warmup=1", "losses.points=16"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for index in range(4):
+        blobs = torch.nn.functional.interpolate(
+            torch.from_numpy(rng.random((1, 1, 12, 10))), size=(96, 80), mode="bicubic", align_corners=False
+        )
+        imsave(path / f"{index}.png", (blobs[0, 0].clamp(0, 1).numpy() * 255).astype(np.uint8), check_contrast=False)
+    return path
+
+
+def _batch(folder: Path, seed: int = 0) -> tuple[DenseEncoder, Dataset, ViewMaker]:
+    config = load_config("quick", settings=SMALL, data=(str(folder),))
+    encoder = build_encoder(EncoderConfig(), seed)
+    normalization = IntensityNormalization()
+    dataset = load_dataset([folder], longest_side=96, normalization=normalization, report=lambda text: None)
+    maker = ViewMaker(config.views, normalization.mean, normalization.std)
+    return encoder, dataset, maker
+
+
+def test_unknown_keys_are_all_named_with_the_nearest_known_one() -> None:
+    with pytest.raises(ConfigError, match=r"schedule.stepz.*schedule.steps.*lossess.*losses"):
+        load_config("quick", settings=["schedule.stepz=3", "lossess=1"], data=("x",))
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        (["schedule.steps=many"], "expected int"),
+        (["nothing"], "expected key=value"),
+        (["method=magic"], "unknown method 'magic'.*ld"),
+        (["encoder=huge"], "unknown encoder configuration.*fast"),
+        (["views.size=50"], "divisible by 64"),
+        (["schedule.steps=0"], "at least 1"),
+        (["precision=half"], "auto, float32 or bfloat16"),
+    ],
+)
+def test_bad_settings(settings: list[str], match: str) -> None:
+    with pytest.raises(ConfigError, match=match):
+        load_config("quick", settings=settings, data=("x",))
+
+
+def test_no_data_and_unknown_preset() -> None:
+    with pytest.raises(ConfigError, match="no data"):
+        load_config("quick")
+    with pytest.raises(ConfigError, match=r"unknown preset 'slow'.*quick"):
+        load_config("slow")
+
+
+def test_toml_round_trip(tmp_path: Path) -> None:
+    config = load_config("quick", settings=[*SMALL, "name=mine"], data=("a", "b"), data_weights=(1.0, 2.5))
+    file = tmp_path / "config.toml"
+    file.write_text(to_toml(config))
+    assert load_config("standard", file) == config
+    file.write_text("not = [toml")
+    with pytest.raises(ConfigError, match="cannot be read as TOML"):
+        load_config("standard", file)
+
+
+def test_the_learning_rate_rises_then_falls() -> None:
+    schedule = Schedule(steps=100, warmup=10)
+    values = [rate(step, schedule) for step in range(100)]
+    assert values[0] == pytest.approx(0.1)
+    assert max(values) == pytest.approx(1.0)
+    assert values[-1] < 0.03
+    assert values.index(max(values)) in (9, 10)
+
+
+def test_average_moves_towards_the_current_weights() -> None:
+    first, second = torch.nn.BatchNorm1d(2), torch.nn.BatchNorm1d(2)
+    torch.nn.init.constant_(second.weight, 3.0)
+    second.num_batches_tracked.fill_(7)
+    update_average(first, second, 0.75)
+    torch.testing.assert_close(first.weight.detach(), torch.full((2,), 1.5))
+    assert int(first.num_batches_tracked) == 7
+
+
+@pytest.mark.parametrize("configuration", ["fast", "ld-paper"])
+def test_terms_sum_to_the_loss_and_reach_every_weight(folder: Path, configuration: str) -> None:
+    _, dataset, maker = _batch(folder)
+    encoder = build_encoder(CONFIGURATIONS[configuration], 0).train()
+    weights = Weights(mixup=0.1)
+    batch = maker(dataset.draw_couples(2, np.random.default_rng(0)), np.random.default_rng(0))
+    method = LocalDiscrimination(weights, LDParams(points=16, least_agreement=0.0))
+    terms = method.terms(encoder, batch, 2, torch.Generator().manual_seed(0))
+    expected = {"pixel", "patch", "mixup", "region", "entropy", "balance", "mutual"}
+    assert expected <= terms.keys() <= expected | {"level"}
+    torch.stack(list(terms.values())).sum().backward()
+    silent = [name for name, p in encoder.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
+    assert silent == []
+
+
+def test_phase_one_has_no_region_terms_and_zero_weights_switch_terms_off(folder: Path) -> None:
+    encoder, dataset, maker = _batch(folder)
+    batch = maker(dataset.draw_couples(2, np.random.default_rng(0)), np.random.default_rng(0))
+    method = LocalDiscrimination(Weights(patch=0.0, level=0.0), LDParams(points=8))
+    assert method.terms(encoder.train(), batch, 1, torch.Generator()).keys() == {"pixel"}
+
+
+def test_training_is_reproducible_and_learns(folder: Path) -> None:
+    def final() -> tuple[list[float], dict[str, torch.Tensor]]:
+        encoder, dataset, maker = _batch(folder)
+        losses: list[float] = []
+        method = LocalDiscrimination(Weights(), LDParams(points=32))
+        averaged = train(
+            encoder,
+            dataset,
+            maker,
+            method,
+            Schedule(steps=12, couples=2, warmup=2, first_phase=0.9, learning_rate=3e-3),
+            low_precision=False,
+            on_step=lambda progress, _: losses.append(progress.terms["pixel"]),
+        )
+        return losses, averaged.state_dict()
+
+    losses, weights = final()
+    again, same = final()
+    assert losses == again
+    assert all(torch.equal(a, b) for a, b in zip(weights.values(), same.values(), strict=True))
+    assert np.mean(losses[-3:]) < np.mean(losses[:3])
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(folder: Path) -> None:
+    encoder, dataset, maker = _batch(folder)
+    torch.nn.init.constant_(encoder.network.pyramid.stem[0][0].weight, float("nan"))
+    method = LocalDiscrimination(Weights(), LDParams(points=8))
+    with pytest.raises(ConfigError, match=r"step 0: the loss is not finite.*pixel"):
+        train(encoder, dataset, maker, method, Schedule(steps=1, couples=2), low_precision=False)
+
+
+def test_dataset_excludes_names_and_refuses_emptiness(folder: Path) -> None:
+    normal = IntensityNormalization()
+    dataset = load_dataset([folder], longest_side=48, normalization=normal, exclude=["1.png"], report=lambda text: None)
+    assert [plane.image for plane in dataset.groups[0].planes] == ["0.png", "2.png", "3.png"]
+    assert max(dataset.groups[0].planes[0].size) == 48
+    with pytest.raises(ConfigError, match="no image to train on"):
+        load_dataset(
+            [folder], longest_side=48, normalization=normal, exclude=[f"{i}.png" for i in range(4)], report=print
+        )
+    with pytest.raises(ConfigError, match="2 weights for 1 data folders"):
+        load_dataset([folder], longest_side=48, normalization=normal, weights=[1, 2])
+
+
+def test_the_command_makes_a_run_that_the_plugin_loads(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    arguments = ["train", "--data", str(folder), "--out", str(out), "--preset", "quick", "--set", *SMALL, "name=tiny"]
+    assert main(arguments) == 0
+    model = load_model(out / "encoder.safetensors")
+    assert model.header.name == "tiny"
+    assert model.header.areas is not None
+    assert sum(model.header.areas) == pytest.approx(1, abs=0.01)
+    assert np.shape(model.header.prototypes) == (16, 128)
+    assert {"patch", "region"} <= set(model.header.training["losses"])
+    events = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
+    assert [events[0]["event"], events[-1]["event"]] == ["started", "finished"]
+    assert main(arguments) == 1
+    assert "already holds a training run" in capsys.readouterr().err
+    started = [
+        *arguments[:3],
+        "--out",
+        str(tmp_path / "next"),
+        "--preset",
+        "quick",
+        "--init",
+        str(out / "encoder.safetensors"),
+    ]
+    assert main([*started, "--set", *SMALL]) == 0
+
+
+def test_the_command_tells_errors_in_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["train", "--out", str(tmp_path / "x")]) == 1
+    assert capsys.readouterr().err.startswith("error: no data")
+    assert main(["methods"]) == 0
+    assert main(["presets"]) == 0
+    assert "ld" in capsys.readouterr().out
