@@ -36,7 +36,7 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def centred_model() -> LoadedModel:
-    """A random fast encoder, its outputs centred on one image so that its cosines spread like those of a trained one."""
+    """A random fast encoder, its outputs centred on one image: its cosines spread like those of a trained one."""
     import torch
     from skimage import data
 

@@ -1,0 +1,58 @@
+"""From scores to a status."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from napari_ld.embedding import FeatureSource
+from napari_ld.errors import ConfigError
+from napari_ld.localization import FineStage, LocateParams, Template
+from napari_ld.localization.confidence import Scale, absolute, background, neighbour, status_of
+from napari_ld.localization.query import Query
+
+SourceOf = Callable[..., FeatureSource]
+
+
+@pytest.mark.parametrize(
+    ("score", "margin", "expected"),
+    [(0.2, 1.0, "absent"), (0.21, 1.0, "uncertain"), (0.61, 0.02, "confident"), (0.9, 0.01, "uncertain")],
+)
+def test_status(score: float, margin: float, expected: str) -> None:
+    assert status_of(score, margin, Scale(0.2, 1.0), LocateParams()) == expected
+
+
+def test_level_of_a_scale_without_extent() -> None:
+    assert Scale(1.0, 1.0).level(1.0) == 0
+
+
+def test_reference_levels(source_of: SourceOf, camera: np.ndarray) -> None:
+    source = source_of(np.stack([camera[:192, :192], camera[4:196, 4:196], camera[4:196, 4:196]]))
+    query = Query(source, [Template("eye", source, 0, (90.0, 90.0))], LocateParams())
+    level, near = background(query, 0), neighbour(query, 0)
+    assert -1 < level < 0.9
+    assert near is not None
+    assert level < near < 1
+    assert absolute(query, 0) == Scale(level, 1.0)
+
+
+def test_no_neighbour_beyond_the_image(source_of: SourceOf, camera: np.ndarray) -> None:
+    """The next plane of a list of images is another subject, not a neighbour."""
+    source = source_of([camera, camera])
+    assert neighbour(Query(source, [Template("eye", source, 0, (90.0, 90.0))], LocateParams()), 0) is None
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: LocateParams(combine="vote"), "unknown combination 'vote': expected one of mean, max"),
+        (lambda: LocateParams(coarse_sigma=0.0), "expected a sigma above 0"),
+        (lambda: LocateParams(candidates=0), "at least 1 candidate"),
+        (lambda: FineStage(size=0), "expected size of at least 1"),
+    ],
+)
+def test_params_refuse(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make()
