@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
@@ -108,22 +109,44 @@ def combo(name: str, tip: str) -> QComboBox:
     widget.setObjectName(name)
     widget.setToolTip(tip)
     widget.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    widget.setMinimumContentsLength(8)
+    widget.setMinimumContentsLength(6)
+    widget.setMinimumWidth(92)
     widget.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
     return widget
 
 
-def text_line(name: str, text: str = "") -> QLabel:
-    """Text that wraps, can be copied, and never widens the panel."""
-    label = QLabel(text)
-    label.setObjectName(name)
-    label.setWordWrap(True)
-    label.setProperty("ldQuiet", True)
-    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    policy = QSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-    policy.setHeightForWidth(True)
-    label.setSizePolicy(policy)
-    return label
+class TextLine(QLabel):
+    """Text that wraps, can be copied, never widens the panel and is never cut off at its lower edge."""
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(text)
+        self.setObjectName(name)
+        self.setWordWrap(True)
+        self.setProperty("ldQuiet", True)
+        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        policy = QSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        policy.setHeightForWidth(True)
+        self.setSizePolicy(policy)
+
+    def setText(self, text: str | None) -> None:
+        """Show another text."""
+        if text != self.text():
+            super().setText(text)
+            self._claim_height()
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """Wrap anew."""
+        super().resizeEvent(event)
+        self._claim_height()
+
+    def _claim_height(self) -> None:
+        # A scroll area asks for minimum sizes only, and a wrapped label's own is that of one line.
+        self.setMinimumHeight(max(self.heightForWidth(self.width()), 0))
+
+
+def text_line(name: str, text: str = "") -> TextLine:
+    """Wrapped text with a name for tests."""
+    return TextLine(name, text)
 
 
 def caption(text: str, buddy: QWidget) -> QLabel:

@@ -115,6 +115,14 @@ class LDPanel(QWidget):
         desk.refused.connect(self._landmarks.show_error)
         self.destroyed.connect(desk.close)
 
+    def use_encoder(self, name_or_path: str) -> None:
+        """Choose an encoder by name or file."""
+        self._encoder.use_file(name_or_path)
+
+    def show_plane(self, plane: int) -> None:
+        """Show a plane of the image."""
+        self._desk.show_plane(plane)
+
     def closeEvent(self, event: QCloseEvent | None) -> None:
         """Stop the work before the widget goes."""
         self._shut()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from napari_ld.localization import Template
 
 IsCancelled = Callable[[], bool]
+COARSE_SECONDS = 0.3  # while planes are being embedded, first answers come at least this far apart: each asks anew
 BATCH_SECONDS = 0.1  # answers are handed over in batches, so that a long stack does not redraw at each plane
 
 
@@ -114,14 +116,22 @@ class _Run:
         """First answers, before the last plane is embedded."""
         yield self.progress()
         ready = {plane for plane in self.request.planes if self.source.is_ready(plane)}
-        for track in self.request.tracks:
-            yield from self.located(track, tuple(p for p in track.planes if p in ready), refine=False)
+        yield from self.coarse_on(ready)
+        waiting: list[int] = []
+        answered = -math.inf
         for plane in self.request.planes:
             if plane not in ready:
                 yield from self.embed(iter([plane]))
-                for track in self.request.tracks:
-                    if plane in track.planes:
-                        yield from self.located(track, (plane,), refine=False)
+                waiting.append(plane)
+            if waiting and time.monotonic() - answered > COARSE_SECONDS:
+                yield from self.coarse_on(waiting)
+                waiting, answered = [], time.monotonic()
+        yield from self.coarse_on(waiting)
+
+    def coarse_on(self, planes: Collection[int]) -> Iterator[Result]:
+        """First answers of every landmark on these planes."""
+        for track in self.request.tracks:
+            yield from self.located(track, tuple(p for p in track.planes if p in planes), refine=False)
 
     def fine(self) -> Iterator[Result]:
         """Final answers, with what the stack kind knows of neighbouring planes."""

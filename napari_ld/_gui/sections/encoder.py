@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QFrame, QHBoxLayout, QProgressBar, QVBoxLayout
+from qtpy.QtWidgets import QFrame, QHBoxLayout, QProgressBar, QSizePolicy, QVBoxLayout
 
 from napari_ld._gui.forms import Section, ask_file, button, caption, combo, text_line
 from napari_ld._gui.layers import described
@@ -106,6 +106,8 @@ class EncoderSection(Section):
         self.device = text_line("ld_device")
         self.progress = QProgressBar()
         self.progress.setObjectName("ld_progress")
+        self.progress.setMinimumWidth(60)
+        self.progress.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.progress.setToolTip("Planes the encoder has looked at; kept on disk, so it is done once for each image")
         self.embed = button(
             "Embed all",
@@ -182,8 +184,9 @@ class EncoderSection(Section):
         self.found.setVisible(found is not None)
         if found is not None:
             when = time.strftime("%d %B, %H:%M", time.localtime(found.saved))
+            marks = "1 landmark" if found.landmarks == 1 else f"{found.landmarks} landmarks"
             self._found_text.setText(
-                f"Earlier work on this image: {found.landmarks} landmarks, {found.verified} verified points, {when}."
+                f"Earlier work on this image: {marks}, verified points: {found.verified} ({when})."
             )
         self.show_error(work.error or session.autosave_error)
 
@@ -196,6 +199,6 @@ class EncoderSection(Section):
         self.progress.setFormat(
             "embedding ready" if done else f"embedding {work.embedded} / {work.total} planes" if work.total else ""
         )
-        self.embed.setVisible(not work.running)
-        self.embed.setEnabled(session.image is not None and bool(session.encoder) and not done)
+        self.embed.setVisible(not work.running and not done)
+        self.embed.setEnabled(session.image is not None and bool(session.encoder))
         self.cancel.setVisible(work.running)

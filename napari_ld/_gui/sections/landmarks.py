@@ -11,6 +11,7 @@ from qtpy.QtWidgets import (
     QDoubleSpinBox,
     QHeaderView,
     QLineEdit,
+    QSizePolicy,
     QTableView,
 )
 
@@ -44,9 +45,9 @@ class LandmarksSection(Section):
         self._session = session
         self.visible_plane = 0
         self._build_list()
+        self._build_actions()
         self._build_review()
         self._build_points()
-        self._build_files()
         self.refresh()
 
     def _build_list(self) -> None:
@@ -73,34 +74,38 @@ class LandmarksSection(Section):
         self.list.clicked.connect(lambda index: self._session.select(self.landmarks.ids[index.row()]))
         self.rows.addWidget(self.list)
 
-    def _build_review(self) -> None:
+    def _build_actions(self) -> None:
         self.propagate = button(
             "Propagate",
             "ld_propagate",
             "Find the landmarks on all planes that nobody verified; starts by itself after a click",
             self.propagation_wanted.emit,
         )
-        self.place = button(
-            "Place  P", "ld_place", "Place the current landmark on the shown plane with the next click", self.place_here
-        )
         self.remove = button("Remove", "ld_remove", "Remove the current landmark from all planes", self._remove)
-        self.add_row(self.propagate, self.place, self.remove)
+        self.load = button("Load …", "ld_load", "Read landmarks from a CSV file", self._ask_load)
+        self.save = button("Save …", "ld_save", "Write all landmarks of this image to a CSV file", self._ask_save)
+        self.add_row(self.propagate, self.remove, self.load, self.save)
+
+    def _build_review(self) -> None:
         self.next_button = button(
             "Next uncertain  N", "ld_next_uncertain", "Go to the next uncertain point", self.next_uncertain
         )
         self.verify_button = button("Right  V", "ld_verify", "Confirm the point on the shown plane", self.verify)
         self.absent_button = button("Absent  X", "ld_absent", "Not on the shown plane", self.mark_absent)
         self.add_row(self.next_button, self.verify_button, self.absent_button)
+        self.place = button(
+            "Place  P", "ld_place", "Place the current landmark on the shown plane with the next click", self.place_here
+        )
         self.threshold = QDoubleSpinBox()
         self.threshold.setObjectName("ld_threshold")
         self.threshold.setDecimals(3)
         self.threshold.setSingleStep(0.01)
         self.threshold.setRange(0.0, 100.0)
         self.threshold.setSpecialValueText("auto")
-        self.threshold.setFixedWidth(92)
+        self.threshold.setFixedWidth(90)
         self.threshold.valueChanged.connect(lambda value: self._session.set_threshold(value or None))
         self._threshold_caption = caption("uncertain below", self.threshold)
-        self.add_row(self._threshold_caption, self.threshold)
+        self.add_row(self.place, self._threshold_caption, self.threshold)
         self.teach = QCheckBox("learn from the points I correct")
         self.teach.setObjectName("ld_corrections_teach")
         self.teach.setChecked(self._session.corrections_teach)
@@ -114,6 +119,8 @@ class LandmarksSection(Section):
         self.points = PointModel(self._session)
         self.table = _table("ld_points", self.points, "The current landmark plane by plane; click to go there")
         self.table.setMinimumHeight(110)
+        # Its own wish of 192 pixels would make the panel scroll on a small screen; it takes what is left instead.
+        self.table.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Ignored)
         for column, width in ((0, 44), (1, 88), (2, 56)):
             self.table.setColumnWidth(column, width)
         selection = self.table.selectionModel()
@@ -121,11 +128,6 @@ class LandmarksSection(Section):
             selection.currentRowChanged.connect(self._row_chosen)
         self.table.clicked.connect(lambda index: self.plane_wanted.emit(self.points.plane(index.row())))
         self.rows.addWidget(self.table, 1)
-
-    def _build_files(self) -> None:
-        self.load = button("Load …", "ld_load", "Read landmarks from a CSV file", self._ask_load)
-        self.save = button("Save …", "ld_save", "Write all landmarks of this image to a CSV file", self._ask_save)
-        self.add_row(self.load, self.save)
 
     def add(self) -> None:
         """Add a landmark of the name that was typed and await its click."""
