@@ -30,6 +30,8 @@ class TrainConfig:
         A name of ``CONFIGURATIONS``: ``fast`` or ``ld-paper``.
     name : str
         Name written into the encoder's header.
+    licence : str
+        Of the weights, written into the header.
     data : tuple of str
         Folders of unlabelled images, one group each.
     data_weights : tuple of float
@@ -48,6 +50,7 @@ class TrainConfig:
     method: str = "ld"
     encoder: str = "fast"
     name: str = "my-encoder"
+    licence: str = "not stated"
     data: tuple[str, ...] = ()
     data_weights: tuple[float, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -178,6 +181,6 @@ def _check(config: TrainConfig) -> list[str]:
         problems.append("no data: give at least one folder of images with --data")
     if config.views.size % 64:
         problems.append(f"views.size = {config.views.size}: must be divisible by 64")
-    if config.schedule.steps < 1 or config.schedule.couples < 1:
-        problems.append("schedule.steps and schedule.couples must be at least 1")
+    if config.schedule.steps < 1 or config.schedule.couples < 1 or config.schedule.save_every < 1:
+        problems.append("schedule.steps, schedule.couples and schedule.save_every must be at least 1")
     return problems

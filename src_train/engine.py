@@ -37,6 +37,8 @@ class Schedule:
         Decay of the moving average of the weights, which is what is exported.
     clip : float
         Largest norm of the gradient.
+    save_every : int
+        Steps between two writings of the encoder so far.
     """
 
     steps: int = 3000
@@ -47,6 +49,7 @@ class Schedule:
     warmup: int = 100
     average: float = 0.998
     clip: float = 5.0
+    save_every: int = 200
 
 
 @dataclass

@@ -12,6 +12,7 @@ import os
 import platform
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from napari_ld.storage import atomic_write
 from src_train.config import TrainConfig, to_toml
 from src_train.data.dataset import Dataset, load_dataset
 from src_train.data.views import ViewMaker
-from src_train.engine import Progress, prototypes_and_areas, train
+from src_train.engine import Progress, Schedule, prototypes_and_areas, train
 from src_train.methods import METHODS
 
 EVENTS_VERSION = 1
@@ -99,8 +100,8 @@ def run_training(config: TrainConfig, out: Path, *, quiet: bool = False) -> Path
     folder.event("started", planes=len(dataset), groups=groups, precision="bfloat16" if low else "float32")
     maker = ViewMaker(config.views, normalization.mean, normalization.std)
     method = METHODS[config.method](config.weights, config.losses)
-    reporter = _Reporter(folder, config.schedule.steps, quiet)
-    began = time.perf_counter()
+    writer = _Writer(out / "encoder.safetensors", config, dataset, normalization)
+    reporter = _Reporter(folder, writer, config.schedule, quiet)
     try:
         averaged = train(
             encoder, dataset, maker, method, config.schedule, seed=config.seed, low_precision=low, on_step=reporter
@@ -108,47 +109,51 @@ def run_training(config: TrainConfig, out: Path, *, quiet: bool = False) -> Path
     except ConfigError as error:
         folder.event("failed", reason=str(error))
         raise
-    minutes = (time.perf_counter() - began) / 60
-    path = out / "encoder.safetensors"
-    areas = export(path, averaged, config, dataset, maker, normalization, minutes)
-    folder.event("finished", minutes=round(minutes, 2), areas=areas)
-    return path
+    prototypes, areas = prototypes_and_areas(averaged, dataset, maker, config.seed)
+    shares = [round(float(area), 5) for area in areas]
+    rounded = [[round(float(x), 5) for x in row] for row in prototypes]
+    writer.write(averaged, config.schedule.steps, prototypes=rounded, areas=shares)
+    folder.event("finished", minutes=writer.minutes(), areas=shares)
+    return writer.path
 
 
-def export(
-    path: Path,
-    encoder: DenseEncoder,
-    config: TrainConfig,
-    dataset: Dataset,
-    maker: ViewMaker,
-    normalization: IntensityNormalization,
-    minutes: float,
-) -> list[float]:
-    """Write the encoder with prototypes, areas and a summary of its training; returns the areas."""
-    prototypes, areas = prototypes_and_areas(encoder, dataset, maker, config.seed)
-    summary = {
-        "method": config.method,
-        "losses": [name for name, weight in vars(config.weights).items() if weight > 0],
-        "steps": config.schedule.steps,
-        "views_per_step": 4 * config.schedule.couples,
-        "minutes": round(minutes, 1),
-        "groups": {group.name: len(group.planes) for group in dataset.groups},
-        "excluded_images": len(config.exclude),
-        "started_from": Path(config.init).name if config.init else "random weights",
-        "seed": config.seed,
-    }
-    header = ModelHeader(
-        kind="encoder",
-        name=config.name,
-        config=encoder.config,
-        normalization=normalization,
-        prototypes=[[round(float(x), 5) for x in row] for row in prototypes],
-        areas=[round(float(area), 5) for area in areas],
-        training=summary,
-        citation=_CITATION,
-    )
-    save_model(path, encoder, header)
-    return header.areas or []
+class _Writer:
+    """Writes the averaged encoder; during the run without prototypes, which need a pass over the data."""
+
+    def __init__(
+        self, path: Path, config: TrainConfig, dataset: Dataset, normalization: IntensityNormalization
+    ) -> None:
+        self.path, self.config, self.normalization = path, config, normalization
+        self.groups = {group.name: len(group.planes) for group in dataset.groups}
+        self.began = time.perf_counter()
+
+    def minutes(self) -> float:
+        return round((time.perf_counter() - self.began) / 60, 1)
+
+    def write(self, encoder: DenseEncoder, step: int, **measured: Any) -> None:
+        config = self.config
+        summary = {
+            "method": config.method,
+            "losses": [name for name, weight in asdict(config.weights).items() if weight > 0],
+            "steps": step,
+            "views_per_step": 4 * config.schedule.couples,
+            "minutes": self.minutes(),
+            "groups": self.groups,
+            "excluded_images": len(config.exclude),
+            "started_from": Path(config.init).name if config.init else "random weights",
+            "seed": config.seed,
+        }
+        header = ModelHeader(
+            kind="encoder",
+            name=config.name,
+            config=encoder.config,
+            normalization=self.normalization,
+            training=summary,
+            licence=config.licence,
+            citation=_CITATION,
+            **measured,
+        )
+        save_model(self.path, encoder, header)
 
 
 def _starting_point(config: TrainConfig) -> tuple[DenseEncoder, IntensityNormalization]:
@@ -160,22 +165,27 @@ def _starting_point(config: TrainConfig) -> tuple[DenseEncoder, IntensityNormali
 
 
 class _Reporter:
-    """Console line and events; the time left is measured, not assumed."""
+    """Console line, events and the encoder so far; the time left is measured, not assumed."""
 
-    def __init__(self, folder: RunFolder, steps: int, quiet: bool) -> None:
-        self.folder, self.steps, self.quiet = folder, steps, quiet
+    def __init__(self, folder: RunFolder, writer: _Writer, schedule: Schedule, quiet: bool) -> None:
+        self.folder, self.writer, self.schedule, self.quiet = folder, writer, schedule, quiet
         self.began = time.perf_counter()
-        self.every = max(1, min(25, steps // 10))
+        self.every = max(1, min(25, schedule.steps // 10))
 
     def __call__(self, progress: Progress, encoder: DenseEncoder) -> None:
-        if progress.step % self.every and progress.step != self.steps:
-            return
-        left = (time.perf_counter() - self.began) / progress.step * (self.steps - progress.step)
+        if progress.step % self.schedule.save_every == 0:
+            self.writer.write(encoder, progress.step)
+        if progress.step % self.every == 0 or progress.step == self.schedule.steps:
+            self._tell(progress)
+
+    def _tell(self, progress: Progress) -> None:
+        steps = self.schedule.steps
+        left = (time.perf_counter() - self.began) / progress.step * (steps - progress.step)
         terms = {name: round(value, 4) for name, value in progress.terms.items()}
         self.folder.event("step", step=progress.step, phase=progress.phase, loss=round(progress.loss, 4), terms=terms)
         if not self.quiet:
             print(
-                f"step {progress.step}/{self.steps}  phase {progress.phase}  loss {progress.loss:.3f}  "
+                f"step {progress.step}/{steps}  phase {progress.phase}  loss {progress.loss:.3f}  "
                 f"{progress.images_per_second:.1f} images/s  {left / 60:.1f} min left",
                 file=sys.stderr,
             )
