@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from napari_ld._sample_data import SAMPLES as SAMPLES
     from napari_ld._types import Embedding as Embedding
     from napari_ld._types import Image as Image
     from napari_ld._types import Landmark as Landmark
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from napari_ld.storage import Store as Store
 
 __all__ = [
+    "SAMPLES",
     "Embedding",
     "FeatureSource",
     "Image",
@@ -54,6 +56,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "SAMPLES": "napari_ld._sample_data",
     "Embedding": "napari_ld._types",
     "FeatureSource": "napari_ld.embedding",
     "Image": "napari_ld._types",

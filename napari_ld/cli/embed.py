@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_ld.cli.options import Device, DeviceOption, Encoder, Images
+from napari_ld.cli.options import Device, DeviceOption, Encoder, Images, make_folder
 from napari_ld.cli.progress import progress_bar, tell
 from napari_ld.cli.reading import read_searched
 
@@ -31,7 +31,7 @@ def embed(
     source = FeatureSource(read_searched(images), model, device=device.value, store=Store())
     tell(f"{model.header.name} on {source.device.reason}")
     keys = image_keys(source.images)
-    _make_folder(out)
+    make_folder(out)
     with progress_bar("embed", "plane") as show:
         for i in range(source.n_planes):
             image, plane = source.address(i)
@@ -55,7 +55,7 @@ def _save(path: Path, embedding: Embedding, encoder: str) -> None:
     }
     if embedding.clusters is not None:
         arrays["clusters"] = embedding.clusters
-    _make_folder(path.parent)
+    make_folder(path.parent)
     with atomic_write(path) as file:
         np.savez(file, **arrays)
 
@@ -63,12 +63,3 @@ def _save(path: Path, embedding: Embedding, encoder: str) -> None:
 def _below(folder: Path, key: str) -> Path:
     """Path for an image's key, which may hold folders but never leads out of ``folder``."""
     return folder.joinpath(*(part for part in Path(key).parts if part not in {"..", Path(key).anchor}))
-
-
-def _make_folder(folder: Path) -> None:
-    from napari_ld.errors import StorageError
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"cannot make the folder {folder}: {error.strerror}; choose another one") from error

@@ -69,3 +69,17 @@ def check_output(path: Path) -> None:
         raise StorageError(f"cannot write {path}: there is no folder {folder}; create it first or correct the path")
     if not os.access(folder, os.W_OK):
         raise StorageError(f"cannot write {path}: no permission; choose a folder that you may write to")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for results, where it is missing.
+
+    Raises
+    ------
+    StorageError
+        When it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot make the folder {folder}: {error.strerror}; choose another one") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import PIL.Image
@@ -11,23 +12,19 @@ import pytest
 
 from napari_ld.cli import main
 
+if TYPE_CHECKING:
+    from napari_ld.model.checkpoint import LoadedModel
+
 Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="session")
-def encoder_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def encoder_file(tmp_path_factory: pytest.TempPathFactory, centred_model: LoadedModel) -> Path:
     """A model file whose encoder was never trained."""
-    import torch
+    from napari_ld.model.checkpoint import save_model
 
-    from napari_ld.model.checkpoint import ModelHeader, save_model
-    from napari_ld.model.encoder import EncoderConfig, build_encoder
-
-    config = EncoderConfig()
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        encoder = build_encoder(config)
     path = tmp_path_factory.mktemp("model") / "random.safetensors"
-    save_model(path, encoder.eval(), ModelHeader(kind="encoder", name="random", config=config))
+    save_model(path, centred_model.encoder, centred_model.header)
     return path
 
 
