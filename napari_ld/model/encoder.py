@@ -50,7 +50,7 @@ class EncoderConfig:
     output_stride: int = 4
     clusters: int = 16
     level_dims: tuple[int, ...] = (32, 32, 32, 32)
-    working_size: int = 384
+    working_size: int = 288
     fine_zoom: float = 2.0
 
 

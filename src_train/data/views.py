@@ -41,13 +41,13 @@ class ViewParams:
     """
 
     size: int = 256
-    working_size: int = 384
+    working_size: int = 288
     fine_share: float = 0.4
-    max_zoom: float = 3.2
+    max_zoom: float = 4.2
     rotation: float = 15.0
     scale: float = 0.2
-    stretch: float = 0.08
-    elastic: float = 0.02
+    stretch: float = 0.1
+    elastic: float = 0.025
     flip: float = 0.3
     turn: float = 0.15
 
@@ -110,7 +110,7 @@ class ViewMaker:
         sizes = torch.tensor([plane.size for plane in planes], dtype=torch.float32).flip(-1)  # (x, y)
         working = sizes.max(-1).values / p.working_size
         fine = shared(0, 1) < p.fine_share
-        zoom = torch.where(fine, torch.exp(shared(math.log(1.4), math.log(p.max_zoom))), torch.exp(shared(-0.45, 0.15)))
+        zoom = torch.where(fine, torch.exp(shared(math.log(1.4), math.log(p.max_zoom))), torch.exp(shared(-0.35, 0.1)))
         relative = torch.stack([shared(0.1, 0.9), shared(0.1, 0.9)], -1)
         relative = torch.where(fine[:, None], relative, 0.5 + 0.5 * (relative - 0.5))
         base = torch.where(shared(0, 1) < p.turn, shared(-math.pi, math.pi), torch.zeros(count))

@@ -1,0 +1,94 @@
+"""Train the bundled encoder and those of the two folds, with one setting for all.
+
+    python -m benchmarks.train_encoders base   --out runs
+    python -m benchmarks.train_encoders fold-a --out runs --init runs/base/encoder.safetensors
+    python -m benchmarks.train_encoders fold-b --out runs --init runs/base/encoder.safetensors
+    python -m benchmarks.train_encoders all    --out runs --init runs/base/encoder.safetensors
+
+``base`` sees no image of any evaluated set; ``fold-a`` and ``fold-b`` never see the images of that fold; ``all`` is
+the encoder that ships. Labels are never read. The data are found through NAPARI_LD_DATA.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from napari_ld.errors import ConfigError
+from src_train.config import load_config
+from src_train.memory import keep_freed_memory
+from src_train.run import run_training, set_threads
+
+# Folder below NAPARI_LD_DATA and how often it is drawn.
+GROUPS: dict[str, float] = {
+    "ceph": 0.30,
+    "hand": 0.18,
+    "idrid_points": 0.10,
+    "idrid_segmentation": 0.06,
+    "idrid_unlabelled": 0.09,
+    "fundus_unlabelled": 0.06,
+    "drishti_gs": 0.02,
+    "drive": 0.02,
+    "acdc": 0.02,
+    "left_atrium": 0.02,
+    "lung_ct": 0.02,
+    "ms_lesions": 0.02,
+    "mouse_skull": 0.02,
+    "brain_templates": 0.01,
+    "sts": 0.01,
+    "isic2018": 0.02,
+    "busi": 0.01,
+    "histology": 0.01,
+    "em_stack": 0.01,
+}
+WHICH = ("base", "fold-a", "fold-b", "all")
+
+
+def hidden_images(which: str, folds: dict[str, Any]) -> set[str]:
+    """File names that this encoder must not see: duplicates of evaluated images, and its fold."""
+    sides = {"base": ("a", "b"), "fold-a": ("a",), "fold-b": ("b",), "all": ()}[which]
+    hidden = {name for names in folds["exclude"].values() for name in names}
+    for key, parts in folds.items():
+        if key != "exclude":
+            hidden |= {name for side in sides for name in parts[side]}
+    return hidden
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one training."""
+    parser = argparse.ArgumentParser(description="Train the encoders that ship and those of the folds.")
+    parser.add_argument("which", choices=WHICH)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--init", default="")
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--name", default="", help="name of the run folder and encoder; default: WHICH")
+    options = parser.parse_args(arguments)
+    root = os.environ.get("NAPARI_LD_DATA")
+    if not root:
+        raise ConfigError("NAPARI_LD_DATA is not set: it names the folder with the development data")
+    folds = json.loads((Path(__file__).parent / "folds.json").read_text(encoding="utf-8"))
+    # The base sees none of the evaluated sets' images; these two hold no others.
+    groups = {n: w for n, w in GROUPS.items() if options.which != "base" or n not in ("ceph", "idrid_points")}
+    config = load_config(
+        "standard",
+        settings=options.set,
+        name=options.name or ("ld-general" if options.which == "all" else f"ld-general-{options.which}"),
+        licence="research use only: trained on images whose licences forbid or do not state other use; see the card",
+        data=tuple(str(Path(root) / name / "images") for name in groups),
+        data_weights=tuple(groups.values()),
+        exclude=tuple(sorted(hidden_images(options.which, folds))),
+        init=options.init,
+    )
+    set_threads(options.threads)
+    keep_freed_memory()
+    print(run_training(config, options.out / (options.name or options.which)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
