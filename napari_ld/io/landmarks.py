@@ -29,7 +29,8 @@ def read_landmarks(path: str | Path) -> list[Landmark]:
     path : str or Path
         UTF-8 CSV, with or without byte order mark, with the columns ``image,landmark,plane,row,column`` in any
         order. Further columns are ignored, so tables of :func:`write_matches` can be read too; their rows of status
-        ``absent`` hold no position and are left out.
+        ``absent`` hold no position and are left out. A fractional plane, as points of volumes have, becomes the
+        nearest whole one.
 
     Returns
     -------
@@ -39,8 +40,8 @@ def read_landmarks(path: str | Path) -> list[Landmark]:
     Raises
     ------
     LandmarkError
-        Unreadable file, missing column, empty name, position that is not a finite number, plane that is not a whole
-        number from 0, the same landmark twice on one plane. Names the file, the line and the remedy.
+        Unreadable file, missing column, empty name, position that is not a finite number, negative
+        plane, the same landmark twice on one plane. Names the file, the line and the remedy.
     """
     landmarks: list[Landmark] = []
     lines: dict[tuple[str, str, int | None], int] = {}
@@ -166,10 +167,10 @@ def _landmark(row: dict[str, str], where: str) -> Landmark:
 def _plane(text: str, where: str) -> int | None:
     if not text:
         return None
-    number = _number(text, "plane", where)  # spreadsheets write whole numbers as "3.0" when some cells are empty
-    if number < 0 or not number.is_integer():
-        raise LandmarkError(f"{where}: plane is {text!r}; expected a whole number from 0, or nothing for a 2-D image")
-    return int(number)
+    number = math.floor(_number(text, "plane", where) + 0.5)
+    if number < 0:
+        raise LandmarkError(f"{where}: plane is {text!r}; expected a number from 0, or nothing for a 2-D image")
+    return number
 
 
 def _number(text: str, column: str, where: str) -> float:

@@ -40,6 +40,10 @@ class TestReading:
         path = _table(tmp_path, b"\xef\xbb\xbfColumn,row , plane,landmark,image,note\r\n4,3,0.0,n,a.png,x\r\n")
         assert read_landmarks(path) == [Landmark("n", 0, (3.0, 4.0), "a.png")]
 
+    def test_a_fractional_plane_becomes_the_nearest(self, tmp_path: Path) -> None:
+        path = _table(tmp_path, HEADER + "a,n,64.903,3,4\na,m,2.5,3,4\na,o,-0.4,3,4\n")
+        assert [landmark.plane for landmark in read_landmarks(path)] == [65, 3, 0]
+
     def test_header_alone_is_an_empty_table(self, tmp_path: Path) -> None:
         assert read_landmarks(_table(tmp_path, HEADER)) == []
 
@@ -54,8 +58,8 @@ class TestReading:
             (HEADER + "a,n,,3,\n", r"points\.csv, line 2: column is ''; expected a finite number"),
             (HEADER + "a,n,,nan,4\n", r"points\.csv, line 2: row is 'nan'; expected a finite number"),
             (HEADER + "a,n,,3,-inf\n", r"points\.csv, line 2: column is '-inf'"),
-            (HEADER + "a,n,1.5,3,4\n", r"points\.csv, line 2: plane is '1\.5'; expected a whole number from 0"),
-            (HEADER + "a,n,-1,3,4\n", r"points\.csv, line 2: plane is '-1'"),
+            (HEADER + "a,n,one,3,4\n", r"points\.csv, line 2: plane is 'one'; expected a finite number"),
+            (HEADER + "a,n,-1,3,4\n", r"points\.csv, line 2: plane is '-1'; expected a number from 0"),
             (HEADER + "a, ,,3,4\n", r"points\.csv, line 2: the landmark has no name"),
             (HEADER + "a,n,,3,4\na,n,0,3,4\na,n,,5,6\n", r"line 4: landmark 'n' of image 'a' stands in line 2 already"),
             (HEADER + "a,n,7,3,4\na,n,7,3,4\n", r"line 3: landmark 'n' of image 'a' on plane 7 stands in line 2"),
@@ -132,6 +136,11 @@ class TestMatches:
     def test_the_plane_of_2d_images_stays_empty(self, tmp_path: Path) -> None:
         write_matches(tmp_path / "out.csv", self.matches, with_plane=False)
         assert (tmp_path / "out.csv").read_text().splitlines()[1].startswith("a.png,n,,1.235")
+
+    def test_stacks_and_single_images_in_one_table(self, tmp_path: Path) -> None:
+        write_matches(tmp_path / "out.csv", self.matches, with_plane=[False, True])
+        rows = (tmp_path / "out.csv").read_text().splitlines()[1:]
+        assert [row.split(",")[2] for row in rows] == ["", "0"]
 
     def test_matches_are_landmarks_for_reading(self, tmp_path: Path) -> None:
         write_matches(tmp_path / "out.csv", self.matches, with_plane=True)
