@@ -48,7 +48,7 @@ ROOMS = [
 ]
 WINDOW_LIBRARIES = {"napari", "qtpy", "magicgui", "superqt", "PyQt6", "PySide6", "vispy", "pyqtgraph"}
 # Import name -> name of the distribution, where they differ.
-DISTRIBUTIONS = {"skimage": "scikit-image", "sklearn": "scikit-learn"}
+DISTRIBUTIONS = {"PIL": "pillow", "skimage": "scikit-image", "sklearn": "scikit-learn"}
 
 
 def _name(path: Path) -> str:
