@@ -63,11 +63,11 @@ def check_output(path: Path) -> None:
         When the folder is missing or may not be written to, or the path is a folder.
     """
     folder = path.parent
-    if path.is_dir():
+    if os.path.isdir(path):
         raise StorageError(f"cannot write {path}: it is a folder; add a file name")
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise StorageError(f"cannot write {path}: there is no folder {folder}; create it first or correct the path")
-    if not os.access(folder, os.W_OK):
+    if not os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
         raise StorageError(f"cannot write {path}: no permission; choose a folder that you may write to")
 
 

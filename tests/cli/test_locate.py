@@ -6,7 +6,6 @@ Where the position does not matter, the encoder was never trained.
 from __future__ import annotations
 
 import csv
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -294,12 +293,6 @@ def test_folder_of_the_output_is_missing(locate: Run, tmp_path: Path) -> None:
 
 def test_output_is_a_folder(locate: Run, tmp_path: Path) -> None:
     _refused(locate("--out", tmp_path), "is a folder")
-
-
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
-def test_no_permission_to_write(locate: Run, tmp_path: Path) -> None:
-    (tmp_path / "closed").mkdir(mode=0o500)
-    _refused(locate("--out", tmp_path / "closed" / "out.csv"), "out.csv", "no permission")
 
 
 FULL = """
