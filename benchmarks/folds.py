@@ -24,8 +24,11 @@ from PIL import Image as PILImage
 from scipy import ndimage
 
 FOLDS_FILE = Path(__file__).with_name("folds.json")
-EVALUATED = {"ceph": ("ceph",), "hand": ("hand",), "idrid_points": ("idrid_segmentation", "idrid_unlabelled",
-             "fundus_unlabelled", "drive", "drishti_gs")}  # fmt: skip
+EVALUATED: dict[str, tuple[str, ...]] = {  # set -> other sets of the same kind of picture, in which copies may lie
+    "ceph": (),
+    "hand": ("hand",),
+    "idrid_points": ("idrid_segmentation", "idrid_unlabelled", "fundus_unlabelled", "drive", "drishti_gs"),
+}
 THUMBNAIL = 96  # pixels of the square on which pictures are compared
 MAX_SHIFT = 6  # thumbnails may be shifted by this many pixels against each other
 SAME_PICTURE = 0.95  # copies measured 0.9995 or more, different pictures 0.87 at most
@@ -117,23 +120,30 @@ def split_in_two(groups: Iterable[Sequence[str]], salt: str) -> dict[str, list[s
     return {fold: sorted(names) for fold, names in folds.items()}
 
 
+def folds_of(root: Path, name: str) -> dict[str, list[str]]:
+    """Split the labelled images of a set in two."""
+    names = image_names(root, name, labelled=True)
+    own = thumbnails(root, name, names)
+    return split_in_two(groups_of(names, np.triu(likeness(own, own) >= LOOK_ALIKE, 1)), name)
+
+
+def copies_of(root: Path, name: str, other: str) -> list[str]:
+    """Images of the set ``other`` that show the same photograph as a labelled image of the set ``name``."""
+    candidates = image_names(root, other, labelled=other != name and not other.endswith("_unlabelled"))
+    own, foreign = thumbnails(root, name, image_names(root, name, labelled=True)), thumbnails(root, other, candidates)
+    return [candidates[i] for i in np.flatnonzero((likeness(own, foreign) >= SAME_PICTURE).any(axis=0))]
+
+
+def thumbnails(root: Path, name: str, images: Sequence[str]) -> Array:
+    """Thumbnails ``(N, size, size)`` of images of a set."""
+    return np.stack([thumbnail(root / name / "images" / image) for image in images])
+
+
 def build_folds(root: Path) -> dict[str, dict[str, list[str]]]:
     """Compute the content of ``folds.json`` from the images below ``root``."""
-    table: dict[str, dict[str, list[str]]] = {}
-    exclude: dict[str, set[str]] = {}
-    for name, others in EVALUATED.items():
-        names = image_names(root, name, labelled=True)
-        own = np.stack([thumbnail(root / name / "images" / image) for image in names])
-        alike = np.triu(likeness(own, own) >= LOOK_ALIKE, 1)
-        table[name] = split_in_two(groups_of(names, alike), name)
-        for other in others:
-            candidates = image_names(root, other, labelled=other != name and not other.endswith("_unlabelled"))
-            if candidates:
-                foreign = np.stack([thumbnail(root / other / "images" / image) for image in candidates])
-                same = (likeness(own, foreign) >= SAME_PICTURE).any(axis=0)
-                exclude.setdefault(other, set()).update(np.asarray(candidates)[same].tolist())
-    table["exclude"] = {other: sorted(images) for other, images in exclude.items() if images}
-    return table
+    table = {name: folds_of(root, name) for name in EVALUATED}
+    found = {other: copies_of(root, name, other) for name, others in EVALUATED.items() for other in others}
+    return table | {"exclude": {other: images for other, images in found.items() if images}}
 
 
 def load_folds(path: Path = FOLDS_FILE) -> dict[str, dict[str, list[str]]]:

@@ -104,9 +104,10 @@ def table(rows: Sequence[Row], *, per_landmark: bool = False) -> str:
                     parts.append(_landmark_table(chosen))
     for name, entries in ratios(rows).items():
         for which, entry in entries.items():
-            parts.append(
-                f"{name}: {which}: {entry['ratio to best']:.2f} x the best baseline ({entry['best baseline']})"
-            )
+            (usual, to_usual), (best, to_best) = entry["best usual"], entry["best"]
+            method, templates = which.split(", ")
+            line = f"{name}: {TITLES[method]}, {templates}: {to_usual:.2f} x {TITLES[usual]}"
+            parts.append(line if usual == best else f"{line}, {to_best:.2f} x {TITLES[best]}")
     return "\n".join(parts)
 
 
