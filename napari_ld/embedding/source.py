@@ -94,7 +94,7 @@ class FeatureSource:
         precision: str = "auto",
         working_size: int | None = None,
         pooling_sigma: float = DEFAULT_POOLING_SIGMA,
-        index_stride: int = 2,
+        index_stride: int = 1,
         tile: int = 1024,
     ) -> None:
         self._planes = Planes(images)

@@ -13,8 +13,8 @@ from torch import Tensor
 from napari_ld._types import Position, Status
 from napari_ld.embedding.source import FeatureSource
 from napari_ld.embedding.tiling import check_cancelled
-from napari_ld.localization.query import Query
-from napari_ld.similarity import cosine_rows, find_peaks, sample
+from napari_ld.localization.query import Query, Template
+from napari_ld.similarity import cosine_rows, find_peaks
 
 __all__ = ["Candidates", "CoarseMatch", "candidates", "coarse_map", "exclusion_radius", "reorder_by_cycle", "to_cell"]
 
@@ -94,28 +94,60 @@ def to_cell(source: FeatureSource, plane: int, position: Position) -> Position:
     return (position[0] - origin[0]) / step[0], (position[1] - origin[1]) / step[1]
 
 
-def reorder_by_cycle(source: FeatureSource, query: Query, found: Candidates) -> Candidates:
+def reorder_by_cycle(query: Query, found: list[Candidates]) -> list[Candidates]:
     """Let the way back decide: a candidate that leads back to the template's point beats one that does not.
 
     Scores are lowered by ``cycle_weight`` times the mean distance, as a share of the working size, between the points
     of the templates and the places that the candidate's vector finds in their planes; then sorted anew.
+
+    Parameters
+    ----------
+    found : list of Candidates
+        All landmarks of one plane.
     """
-    index = source.indexed(found.plane, query.params.coarse_sigma, query.cancelled)
-    grid = index.rows(found.plane).T.reshape(-1, *index.grid(found.plane))
-    vectors = torch.stack([sample(grid, to_cell(source, found.plane, (p[0], p[1]))) for p in found.positions])
-    errors = np.zeros(len(found.scores))
-    templates = query.of(found.landmark)
-    for template in templates:
-        back = template.source.indexed(template.plane, query.params.coarse_sigma, query.cancelled)
-        maps = cosine_rows(back.rows(template.plane), vectors, query.levels, back.norms(template.plane))
-        peaks = find_peaks(maps.T.reshape(-1, *back.grid(template.plane)), exclusion_radius(template.source, query))
-        places = to_pixels(template.source, template.plane, peaks.cells[:, 0])
+    vectors = _vectors(query, found)
+    owner = np.repeat(np.arange(len(found)), [len(at.scores) for at in found])
+    errors = np.zeros(len(owner))
+    for template in query.templates:
+        landmark = query.landmarks.index(template.landmark)
+        mine = np.nonzero([found[k].landmark == landmark for k in owner])[0]
+        places = _way_back(query, template, vectors[torch.from_numpy(mine)])
         distance = (places - np.array(template.position)) * np.array(template.source.scale(template.plane))
-        errors += np.hypot(distance[:, 0], distance[:, 1]) / template.source.working_size / len(templates)
-    scores = found.scores - query.params.cycle_weight * errors
-    order = np.argsort(-scores, kind="stable")
-    margin = float(scores[order[0]] - scores[order[1]]) if len(order) > 1 else found.margin
-    return replace(found, positions=found.positions[order], scores=found.scores[order], margin=margin)
+        errors[mine] += np.hypot(*distance.T) / template.source.working_size / len(query.of(landmark))
+    reordered = []
+    for k, at in enumerate(found):
+        scores = at.scores - query.params.cycle_weight * errors[owner == k]
+        order = np.argsort(-scores, kind="stable")
+        margin = float(scores[order[0]] - scores[order[1]]) if len(order) > 1 else at.margin
+        reordered.append(replace(at, positions=at.positions[order], scores=at.scores[order], margin=margin))
+    return reordered
+
+
+def _vectors(query: Query, found: list[Candidates]) -> Tensor:
+    """Pooled vectors (N, D) at all candidates of one plane, bilinear between cells."""
+    source, plane = query.source, found[0].plane
+    index = source.indexed(plane, query.params.coarse_sigma, query.cancelled)
+    rows, (height, width) = index.rows(plane), index.grid(plane)
+    cells = np.array([to_cell(source, plane, (p[0], p[1])) for at in found for p in at.positions])
+    cells = np.clip(cells, 0, [height - 1, width - 1])
+    corner = np.minimum(cells.astype(int), np.maximum([height - 2, width - 2], 0))
+    share = torch.from_numpy(cells - corner).float()
+    total = torch.zeros(len(cells), rows.shape[1])
+    for down in (0, 1):
+        for right in (0, 1):
+            at_rows, at_columns = np.minimum(corner + np.array([down, right]), [height - 1, width - 1]).T
+            weight = (share[:, 0] if down else 1 - share[:, 0]) * (share[:, 1] if right else 1 - share[:, 1])
+            total += rows[torch.from_numpy(at_rows * width + at_columns)].float() * weight[:, None]
+    return total
+
+
+def _way_back(query: Query, template: Template, vectors: Tensor) -> npt.NDArray[np.float64]:
+    """Where vectors (N, D) are most similar to in the plane of a template, in stored pixels (N, 2)."""
+    source, plane = template.source, template.plane
+    rows, norms = query.rows(source, plane)
+    best = cosine_rows(rows, vectors, query.levels, norms).argmax(dim=0).numpy()
+    width = source.index(query.params.coarse_sigma).grid(plane)[1]
+    return to_pixels(source, plane, np.stack(np.divmod(best, width), axis=1).astype(np.float64))
 
 
 def exclusion_radius(source: FeatureSource, query: Query) -> float:

@@ -17,9 +17,9 @@ def search_images(query: Query, planes: Sequence[int]) -> Iterator[CoarseMatch]:
     scales = [absolute(query, landmark) for landmark in range(len(query.landmarks))]
     count = params.candidates if params.cycle_weight > 0 else 1
     for found_on_plane in candidates(query.source, query, planes, count):
+        if params.cycle_weight > 0:
+            found_on_plane = reorder_by_cycle(query, found_on_plane)
         for found in found_on_plane:
-            if params.cycle_weight > 0:
-                found = reorder_by_cycle(query.source, query, found)
             score = float(found.scores[0])
             status = status_of(score, found.margin, scales[found.landmark], params)
             position = None if status == "absent" else (float(found.positions[0, 0]), float(found.positions[0, 1]))

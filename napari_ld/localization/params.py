@@ -99,12 +99,12 @@ class LocateParams:
 
     coarse_sigma: float = DEFAULT_POOLING_SIGMA
     level_weights: tuple[float, ...] | None = None
-    separate_levels: bool = False
+    separate_levels: bool = True
     combine: str = "mean"
     turns: tuple[Turn, ...] = ()
     exclusion: float = 0.08
     candidates: int = 5
-    cycle_weight: float = 0.0
+    cycle_weight: float = 1.0
     fine: tuple[FineStage, ...] = (FineStage(),)
     confident_level: float = 0.5
     confident_margin: float = 0.02

@@ -79,6 +79,7 @@ class Query:
         equal = LevelWeights.equal(dims).weights
         self.levels = LevelWeights(dims, params.level_weights or equal, params.separate_levels)
         self._fine: dict[FineStage, Tensor] = {}
+        self._rows: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
     @cached_property
     def coarse(self) -> Tensor:
@@ -115,6 +116,14 @@ class Query:
         if stage.zoom == 0:
             return source.model.header.config.fine_zoom
         return max(1.0, 1.0 / max(source.scale(plane))) if math.isinf(stage.zoom) else stage.zoom
+
+    def rows(self, source: FeatureSource, plane: int) -> tuple[Tensor, Tensor]:
+        """Pooled vectors (N, D) float32 and lengths (N, L) of a template's plane, kept for the way back."""
+        key = (id(source), plane)
+        if key not in self._rows:
+            index = source.indexed(plane, self.params.coarse_sigma, self.cancelled)
+            self._rows[key] = (index.rows(plane).float(), index.norms(plane))
+        return self._rows[key]
 
     def _coarse(self, template: Template, turn: Turn | None) -> Tensor:
         if turn is not None:
