@@ -14,7 +14,7 @@ import typer
 from napari_ld.cli.options import Device, DeviceOption, Encoder, Images, check_output, parse_spacing
 from napari_ld.cli.progress import progress_bar, tell
 from napari_ld.cli.reading import read_searched
-from napari_ld.cli.templates import plane_of, rows_of
+from napari_ld.cli.templates import named, plane_of, rows_of
 
 if TYPE_CHECKING:
     from napari_ld._types import Image, Match
@@ -47,6 +47,9 @@ def locate(
         int | None,
         typer.Option(min=0, metavar="N", help="Plane of a multi-plane template whose rows name none; from 0."),
     ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Find only this landmark of the table; may be repeated.")
+    ] = None,
 ) -> None:
     """Find the landmarks of template images on all IMAGES."""
     millimetres = parse_spacing(spacing)
@@ -70,7 +73,7 @@ def locate(
         shared = stack_kind != "images"
         return FeatureSource(kept, model, device=device.value, store=Store(), shared_limits=shared)
 
-    marked = read_landmarks(landmarks)
+    marked = named(read_landmarks(landmarks), only or [], landmarks)
     rows = [rows_of(path, template[:n] + template[n + 1 :], marked, landmarks) for n, path in enumerate(template)]
     searched = read_searched(images)
     stacks = [_Stack(members, searched, open_source) for members in _groups(searched, stack_kind)]

@@ -48,6 +48,21 @@ def rows_of(template: Path, others: Sequence[Path], rows: Sequence[Landmark], ta
     return own
 
 
+def named(rows: Sequence[Landmark], names: Sequence[str], table: Path) -> list[Landmark]:
+    """Keep the rows of the landmarks that were asked for; all of them where none were.
+
+    Raises
+    ------
+    LandmarkError
+        When the table has no landmark of one of the names; lists those that it has.
+    """
+    known = list(dict.fromkeys(row.name for row in rows))
+    for name in names:
+        if name not in known:
+            raise LandmarkError(f"{table}: unknown landmark {name!r}; the table has {', '.join(known) or 'none'}")
+    return [row for row in rows if not names or row.name in names]
+
+
 def plane_of(row: Landmark, image: Image, default: int | None) -> int:
     """Plane of the template that a row lies on.
 

@@ -201,6 +201,15 @@ def test_file_that_is_no_encoder(locate: Run, clicks: Path) -> None:
     _refused(locate("--encoder", clicks), "clicks.csv", "safetensors")
 
 
+def test_only_the_landmarks_that_are_asked_for(locate: Run, table: Callable[[], list[dict[str, str]]]) -> None:
+    assert locate("--only", "nasion")[0] == 0
+    assert {row["landmark"] for row in table()} == {"nasion"}
+
+
+def test_unknown_landmark_lists_the_known_ones(locate: Run) -> None:
+    _refused(locate("--only", "nasio"), "clicks.csv", "'nasio'", "sella, nasion")
+
+
 def test_no_row_for_the_template(locate: Run, films: Path) -> None:
     _refused(locate("--template", films / "b.png"), "no row for the template b.png", "a.png", "clicks.csv")
 
