@@ -15,6 +15,7 @@ from napari_ld.similarity import (
     bell,
     blur,
     centre_weights,
+    comparable_rows,
     cosine_rows,
     fast_similarity_map,
     find_peaks,
@@ -153,6 +154,13 @@ class TestLevels:
         torch.testing.assert_close(cosine_rows(rows, templates, levels), expected)
         norms = level_norms(rows, (3, 4))
         torch.testing.assert_close(cosine_rows(rows, templates, levels, norms), expected)
+
+    @pytest.mark.parametrize("separate", [False, True])
+    def test_comparable_rows_multiply_to_the_cosine(self, separate: bool) -> None:
+        rows, templates = torch.randn(10, 7), torch.randn(3, 7)
+        levels = LevelWeights((3, 4), (1.0, 4.0), separate)
+        product = comparable_rows(rows, levels) @ comparable_rows(templates, levels).T
+        torch.testing.assert_close(product, cosine_rows(rows, templates, levels))
 
     def test_zero_vectors_give_zero_not_nan(self) -> None:
         for separate in (False, True):

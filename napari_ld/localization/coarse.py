@@ -14,7 +14,7 @@ from napari_ld._types import Position, Status
 from napari_ld.embedding.source import FeatureSource
 from napari_ld.embedding.tiling import check_cancelled
 from napari_ld.localization.query import Query, Template
-from napari_ld.similarity import cosine_rows, find_peaks
+from napari_ld.similarity import comparable_rows, cosine_rows, find_peaks
 
 __all__ = ["Candidates", "CoarseMatch", "candidates", "coarse_map", "exclusion_radius", "reorder_by_cycle", "to_cell"]
 
@@ -144,8 +144,8 @@ def _vectors(query: Query, found: list[Candidates]) -> Tensor:
 def _way_back(query: Query, template: Template, vectors: Tensor) -> npt.NDArray[np.float64]:
     """Where vectors (N, D) are most similar to in the plane of a template, in stored pixels (N, 2)."""
     source, plane = template.source, template.plane
-    rows, norms = query.rows(source, plane)
-    best = cosine_rows(rows, vectors, query.levels, norms).argmax(dim=0).numpy()
+    similarity = comparable_rows(vectors, query.levels) @ query.rows(source, plane).T
+    best = similarity.argmax(dim=1).numpy()
     width = source.index(query.params.coarse_sigma).grid(plane)[1]
     return to_pixels(source, plane, np.stack(np.divmod(best, width), axis=1).astype(np.float64))
 

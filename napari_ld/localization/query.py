@@ -15,7 +15,7 @@ from napari_ld._types import Embedding, Position
 from napari_ld.embedding.source import FeatureSource, Turn
 from napari_ld.errors import ConfigError, LandmarkError
 from napari_ld.localization.params import FineStage, LocateParams
-from napari_ld.similarity import LevelWeights, pooled_vector, window_size
+from napari_ld.similarity import LevelWeights, comparable_rows, pooled_vector, window_size
 
 __all__ = ["Query", "Template"]
 
@@ -79,7 +79,7 @@ class Query:
         equal = LevelWeights.equal(dims).weights
         self.levels = LevelWeights(dims, params.level_weights or equal, params.separate_levels)
         self._fine: dict[FineStage, Tensor] = {}
-        self._rows: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+        self._rows: dict[tuple[int, int], Tensor] = {}
 
     @cached_property
     def coarse(self) -> Tensor:
@@ -117,12 +117,12 @@ class Query:
             return source.model.header.config.fine_zoom
         return max(1.0, 1.0 / max(source.scale(plane))) if math.isinf(stage.zoom) else stage.zoom
 
-    def rows(self, source: FeatureSource, plane: int) -> tuple[Tensor, Tensor]:
-        """Pooled vectors (N, D) float32 and lengths (N, L) of a template's plane, kept for the way back."""
+    def rows(self, source: FeatureSource, plane: int) -> Tensor:
+        """Comparable pooled vectors (N, D) of a template's plane, kept for the way back."""
         key = (id(source), plane)
         if key not in self._rows:
             index = source.indexed(plane, self.params.coarse_sigma, self.cancelled)
-            self._rows[key] = (index.rows(plane).float(), index.norms(plane))
+            self._rows[key] = comparable_rows(index.rows(plane), self.levels)
         return self._rows[key]
 
     def _coarse(self, template: Template, turn: Turn | None) -> Tensor:
