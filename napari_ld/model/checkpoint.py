@@ -174,7 +174,10 @@ def _check_config(config: EncoderConfig, path: Path) -> None:
     numbers = (config.in_channels, config.embedding_dim, config.output_stride, config.working_size, config.clusters)
     whole = all(isinstance(n, int) and not isinstance(n, bool) for n in (*numbers, *config.level_dims))
     in_range = whole and config.in_channels in (1, 3) and all(1 <= n <= 4096 for n in (*numbers[1:4],))
-    if not in_range or not 0 <= config.clusters <= 256 or sum(config.level_dims) != config.embedding_dim:
+    octaves = config.octaves
+    whole_octaves = type(octaves) is int and 1 <= octaves <= 4 and len(config.level_dims) % octaves == 0
+    fits = whole_octaves and sum(config.level_dims) == config.embedding_dim
+    if not in_range or not fits or not 0 <= config.clusters <= 256:
         raise ModelFileError(f"{path}: the model header describes no possible network: {config}")
 
 

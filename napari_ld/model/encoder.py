@@ -37,20 +37,24 @@ class EncoderConfig:
     clusters : int
         Number K of cluster channels; 0 for none.
     level_dims : tuple of int
-        Lengths of the per-scale parts that make up the embedding, finest first; they sum to ``embedding_dim``.
+        Lengths of the per-scale parts that make up the embedding, octave by octave, finest first; they sum to
+        ``embedding_dim``.
+    octaves : int
+        How often the network looks at the image, each time at half the size; all looks share one embedding.
     working_size : int
-        Longest side, in pixels, of the images that the network was trained on.
+        Longest side, in pixels, to which whole images are brought.
     fine_zoom : float
         Scale, as a multiple of the working scale, at which refinement crops were trained.
     """
 
     backbone: str = "fast"
     in_channels: int = 3
-    embedding_dim: int = 128
+    embedding_dim: int = 256
     output_stride: int = 4
     clusters: int = 16
-    level_dims: tuple[int, ...] = (32, 32, 32, 32)
-    working_size: int = 288
+    level_dims: tuple[int, ...] = (32, 32, 32, 32) * 2
+    octaves: int = 2
+    working_size: int = 384
     fine_zoom: float = 2.0
 
 
@@ -89,11 +93,18 @@ class DenseEncoder(nn.Module):
         """``(B, C, H, W)`` float, C = 1 or ``in_channels``, any H and W >= 1."""
         x, cells = self._prepare(x)
         levels, clusters = self.network(x)
-        embedding = join_levels(levels)
+        looks = [join_levels(levels)]
+        for _ in range(1, self.config.octaves):
+            x = nn.functional.avg_pool2d(x, 2)
+            looks.append(join_levels(self.network(x)[0]))
+        embedding = join_levels(looks)
         return Dense(_crop(embedding, cells), None if clusters is None else _crop(clusters, cells))
 
     def levels(self, x: Tensor) -> tuple[list[Tensor], Tensor | None]:
-        """Per-scale maps before normalisation and up-sampling, for training; sizes divisible by ``alignment``."""
+        """Per-scale maps of one octave before normalisation and up-sampling, for training.
+
+        ``(B, C, H, W)``, sizes divisible by the coarsest stride of the network.
+        """
         return cast("tuple[list[Tensor], Tensor | None]", self.network(self._repeat_grey(x)))
 
     def _prepare(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
@@ -121,7 +132,7 @@ class FastNetwork(nn.Module):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.pyramid = FastPyramid(config.in_channels, config.level_dims)
+        self.pyramid = FastPyramid(config.in_channels, config.level_dims[: len(config.level_dims) // config.octaves])
         self.clustering = ClusterHead(self.pyramid.trunk_channels, config.clusters) if config.clusters else None
 
     def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor | None]:
@@ -201,14 +212,20 @@ def _crop(x: Tensor, cells: tuple[int, int]) -> Tensor:
 
 BACKBONES: dict[str, tuple[type[nn.Module], int, int]] = {
     # name: network, alignment, receptive margin (both in input pixels)
-    "fast": (FastNetwork, 32, 384),
+    "fast": (FastNetwork, 32, 384),  # of one octave; each further octave doubles both
     "vgg16_bn_tiny": (PaperNetwork, 16, 144),
 }
 
 CONFIGURATIONS: dict[str, EncoderConfig] = {
     "fast": EncoderConfig(),
     "ld-paper": EncoderConfig(
-        backbone="vgg16_bn_tiny", embedding_dim=32, output_stride=1, level_dims=(32,), working_size=448, fine_zoom=1.0
+        backbone="vgg16_bn_tiny",
+        embedding_dim=32,
+        output_stride=1,
+        level_dims=(32,),
+        octaves=1,
+        working_size=448,
+        fine_zoom=1.0,
     ),
 }
 
@@ -233,4 +250,5 @@ def build_encoder(config: EncoderConfig, seed: int | None = None) -> DenseEncode
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
-        return DenseEncoder(config, network(config), alignment, margin)
+        doubled = 2 ** (config.octaves - 1)
+        return DenseEncoder(config, network(config), alignment * doubled, margin * doubled)

@@ -41,7 +41,7 @@ class Orientations(nn.Module):
 
 @pytest.fixture(scope="session")
 def model() -> LoadedModel:
-    config = EncoderConfig(embedding_dim=144, clusters=0, level_dims=(72, 72), working_size=192)
+    config = EncoderConfig(embedding_dim=144, clusters=0, level_dims=(72, 72), octaves=1, working_size=192)
     encoder = DenseEncoder(config, Orientations(), alignment=4, receptive_margin=32).eval()
     return LoadedModel(encoder, ModelHeader("encoder", "orientations", config), "0" * 64, Path("orientations"))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -26,7 +28,7 @@ def _count(module: nn.Module) -> int:
 
 @pytest.mark.parametrize(("channels", "encoder"), [(3, 922_896), (1, 922_608)])
 def test_parameter_counts_of_the_paper(channels: int, encoder: int) -> None:
-    network = PaperNetwork(EncoderConfig(in_channels=channels, embedding_dim=32, clusters=16, level_dims=(32,)))
+    network = PaperNetwork(replace(CONFIGURATIONS["ld-paper"], in_channels=channels))
     assert network.clustering is not None
     counts = [_count(part) for part in (network.encoder, network.trunk, network.embedding, network.clustering)]
     assert counts == [encoder, 484_848, 18_560, 6_976]
@@ -35,7 +37,7 @@ def test_parameter_counts_of_the_paper(channels: int, encoder: int) -> None:
 def test_parameter_counts_of_the_variants() -> None:
     assert [_count(Vgg16Bn(3, blocks)) for blocks in (SMALL, FULL)] == [3_684_384, 14_723_136]
     assert [_count(Vgg16Bn(1, blocks)) for blocks in (SMALL, FULL)] == [3_683_808, 14_721_984]
-    network = PaperNetwork(EncoderConfig(embedding_dim=32, clusters=8, level_dims=(32,)))
+    network = PaperNetwork(replace(CONFIGURATIONS["ld-paper"], clusters=8))
     assert network.clustering is not None
     assert _count(network.clustering) == 2_912
 

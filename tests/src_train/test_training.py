@@ -178,7 +178,7 @@ def test_the_command_makes_a_run_that_the_plugin_loads(
     assert model.header.name == "tiny"
     assert model.header.areas is not None
     assert sum(model.header.areas) == pytest.approx(1, abs=0.01)
-    assert np.shape(model.header.prototypes) == (16, 128)
+    assert np.shape(model.header.prototypes) == (16, 256)
     assert {"patch", "region"} <= set(model.header.training["losses"])
     events = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
     assert [events[0]["event"], events[-1]["event"]] == ["started", "finished"]
