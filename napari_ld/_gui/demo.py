@@ -100,13 +100,6 @@ def run_demo(sample: str = "phantom", *, encoder: str = "", show: bool = True, w
 
 
 def stay_open() -> None:
-    """Hand over to the person at the window; returns when it is closed."""
-    import napari
-
-    napari.run()
-
-
-def stay_open() -> None:
     """Run the event loop until the last window is closed."""
     import napari
 

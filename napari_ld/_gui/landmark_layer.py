@@ -2,6 +2,8 @@
 
 How sure a point is shows in its shape as well as in its colour: a filled disc is verified, a solid ring confident, a
 thin hollow diamond uncertain; an absent landmark has no point. A stale answer is drawn faint until it is renewed.
+Names are not written on the canvas: with napari 0.9.2 the program crashes when a Points layer with text is deleted
+(napari issue 6472). napari shows the name and status of the point under the mouse in its status bar.
 """
 
 from __future__ import annotations
@@ -25,9 +27,7 @@ if TYPE_CHECKING:
 
 SYMBOLS: dict[Status, str] = {"verified": "disc", "confident": "disc", "uncertain": "diamond"}
 BORDER_WIDTHS: dict[Status, float] = {"verified": 0.12, "confident": 0.28, "uncertain": 0.10}
-_FEATURE_DEFAULTS = {
-    "name": "", "plane": 0, "score": 0.0, "margin": 0.0, "status": "", "color": "#FFFFFF", "_id": "",
-}  # fmt: skip
+_FEATURE_DEFAULTS = {"name": "", "plane": 0, "score": 0.0, "margin": 0.0, "status": "", "_id": ""}
 REACH = 14.0  # screen pixels within which the mouse takes hold of a point
 STILL = 5.0  # screen pixels the mouse may wander during a click
 
@@ -157,13 +157,6 @@ class LandmarkLayer:
             ndim=self._ndim,
             name=layers.LANDMARKS_LAYER,
             features=_features(self._session, []),
-            text={
-                # Fixed spaces keep the name clear of the symbol at every zoom.
-                "string": "\u00a0\u00a0\u00a0\u00a0{name}",
-                "size": 9,
-                "color": {"feature": "color"},
-                "anchor": "lower_left",
-            },
             feature_defaults=_FEATURE_DEFAULTS,
             border_width_is_relative=True,
             canvas_size_limits=(14, 22),
@@ -242,7 +235,7 @@ class LandmarkLayer:
             yield from self._drag(grabbed, event)
         elif self._session.awaiting_click and self._session.current is not None:
             start = np.asarray(event.pos)
-            plane, position = layers.data_position(image, event.position)
+            plane, position = layers.data_position(self._viewer, image, event.position)
             yield
             while event.type == "mouse_move":
                 if np.linalg.norm(start - event.pos) > STILL:
@@ -255,12 +248,12 @@ class LandmarkLayer:
         layer, image = self._layer, self._image
         if layer is None or image is None or not layer.visible:
             return None
-        plane = layers.data_position(image, event.position)[0]
+        plane = layers.data_position(self._viewer, image, event.position)[0]
         near = [index for index, (_, own) in enumerate(self._rows) if own == plane]
         if not near:
             return None
         data = np.asarray(layer.data)[near]
-        distances = layers.canvas_distances(layer, data, event.position, event.dims_displayed, event.camera_zoom)
+        distances = layers.canvas_distances(self._viewer, layer, data, event.position, event.camera_zoom)
         closest = int(np.argmin(distances))
         return near[closest] if distances[closest] <= REACH else None
 
@@ -273,7 +266,7 @@ class LandmarkLayer:
         event.handled = True  # the camera stays where it is
         self._dragging = True
         # Taken hold of off its centre, a point keeps that offset and does not jump to the mouse.
-        grip = np.asarray(layer.data[index])[-2:] - layers.data_position(image, event.position)[1]
+        grip = np.asarray(layer.data[index])[-2:] - layers.data_position(self._viewer, image, event.position)[1]
         try:
             yield
             while event.type == "mouse_move":
@@ -282,13 +275,13 @@ class LandmarkLayer:
                 if moved and index < len(layer.data):
                     with self._obey():
                         data = np.array(layer.data)
-                        data[index, -2:] = layers.data_position(image, event.position)[1] + grip
+                        data[index, -2:] = layers.data_position(self._viewer, image, event.position)[1] + grip
                         layer.data = data
                 yield
         finally:
             self._dragging = False
         if moved:
-            row, column = layers.data_position(image, event.position)[1] + grip
+            row, column = layers.data_position(self._viewer, image, event.position)[1] + grip
             self._try_place(landmark, plane, (float(row), float(column)))
         else:
             self._session.select(landmark)
@@ -303,7 +296,6 @@ def _features(session: Session, shown: list[tuple[Track, int, Point]]) -> dict[s
         "score": np.array([point.match.score for *_, point in shown], dtype=float),
         "margin": np.array([point.match.margin for *_, point in shown], dtype=float),
         "status": np.array([session.status(point) for *_, point in shown], dtype=object),
-        "color": np.array([track.color for track, _, _ in shown], dtype=object),
         "_id": np.array([track.id for track, _, _ in shown], dtype=object),
     }
 

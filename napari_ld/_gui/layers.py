@@ -72,26 +72,45 @@ def described(image: Image) -> str:
     return " · ".join(parts)
 
 
-def data_position(layer: Layer, world: Sequence[float]) -> tuple[int, Position]:
+def _unit_factors(viewer: Viewer, layer: Layer) -> npt.NDArray[np.float64]:
+    """Steps of the viewer's coordinates in one unit of each axis of the layer.
+
+    The viewer counts all lengths in the finest unit of its layers, while a layer's own transforms know only its own.
+    """
+    shared = viewer.layers.units
+    factors = np.ones(layer.ndim)
+    for axis, (own, world) in enumerate(zip(layer.units, shared[-layer.ndim :] if shared else (), strict=False)):
+        if own != world and own.is_compatible_with(world):
+            factors[axis] = (1.0 * own).to(world).magnitude
+    return factors
+
+
+def data_position(viewer: Viewer, layer: Layer, world: Sequence[float]) -> tuple[int, Position]:
     """``(plane, (row, column))`` of a place in the viewer's coordinates, whatever order its axes are shown in."""
-    data = layer.world_to_data(world)
+    data = layer.world_to_data(np.asarray(world, dtype=float)[-layer.ndim :] / _unit_factors(viewer, layer))
     plane = round(float(data[-3])) if layer.ndim == 3 else 0
     return plane, (float(data[-2]), float(data[-1]))
 
 
+def world_position(viewer: Viewer, layer: Layer, data: Sequence[float]) -> npt.NDArray[np.float64]:
+    """Place of a data position of the layer in the viewer's coordinates."""
+    return np.asarray(layer.data_to_world(data), dtype=float) * _unit_factors(viewer, layer)
+
+
 def visible_plane(viewer: Viewer, layer: Layer) -> int:
     """Plane of the layer that the viewer shows, kept inside the layer."""
-    if layer.ndim < 3:
+    # While layers are being removed the viewer has lost the plane axis already.
+    if layer.ndim < 3 or viewer.dims.ndim < 3:
         return 0
     count = int((layer.data[0] if layer.multiscale else layer.data).shape[0])
-    return min(max(data_position(layer, viewer.dims.point)[0], 0), count - 1)
+    return min(max(data_position(viewer, layer, viewer.dims.point)[0], 0), count - 1)
 
 
 def go_to_plane(viewer: Viewer, layer: Layer, plane: int) -> None:
     """Show a plane of the layer."""
-    if layer.ndim == 3:
+    if layer.ndim == 3 and viewer.dims.ndim >= 3:
         axis = viewer.dims.ndim - 3
-        viewer.dims.set_point(axis, float(layer.data_to_world((plane, 0, 0))[-3]))
+        viewer.dims.set_point(axis, float(world_position(viewer, layer, (plane, 0, 0))[-3]))
 
 
 def same_place(layer: Layer) -> dict[str, Any]:
@@ -107,10 +126,10 @@ def same_place(layer: Layer) -> dict[str, Any]:
 
 
 def canvas_distances(
-    layer: Layer, points: npt.NDArray[np.float64], world: Sequence[float], displayed: Sequence[int], zoom: float
+    viewer: Viewer, layer: Layer, points: npt.NDArray[np.float64], world: Sequence[float], zoom: float
 ) -> npt.NDArray[np.float64]:
-    """Distance on the screen, in logical pixels, from a world position to each of (N, ndim) data points."""
-    shown = [axis - (len(world) - layer.ndim) for axis in displayed]
-    there = np.array([layer.data_to_world(point) for point in points], dtype=float).reshape(-1, layer.ndim)
-    here = np.asarray(world, dtype=float)[-layer.ndim :]
-    return np.asarray(np.linalg.norm((there - here)[:, shown], axis=1) * zoom)
+    """Distance on the screen, in logical pixels, from a place of the viewer to each of (N, ndim) data points."""
+    shown = [axis - viewer.dims.ndim for axis in viewer.dims.displayed]
+    there = np.array([world_position(viewer, layer, point) for point in points]).reshape(-1, layer.ndim)
+    difference = there - np.asarray(world, dtype=float)[-layer.ndim :]
+    return np.asarray(np.linalg.norm(difference[:, shown], axis=1) * zoom)

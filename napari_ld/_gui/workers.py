@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, Qt, Signal
 
 from napari_ld.errors import Cancelled, NapariLDError
 
@@ -43,8 +43,9 @@ class Worker(QObject):
         self._job = 0
         self._running = False
         self._closed = False
-        self._came.connect(self._deliver)
-        self._stopped.connect(self._finish)
+        # Queued even when a short request's end is noticed on this thread already: it must come after the results.
+        self._came.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
+        self._stopped.connect(self._finish, Qt.ConnectionType.QueuedConnection)
 
     @property
     def running(self) -> bool:

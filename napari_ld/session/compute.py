@@ -95,17 +95,18 @@ class _Run:
 
     def __init__(self, request: LocateRequest, source: FeatureSource, cancelled: IsCancelled) -> None:
         self.request, self.source, self.cancelled = request, source, cancelled
-        self.done = sum(source.is_ready(plane) for plane in request.planes)
+        # A search may embed neighbouring planes by itself; counted is what has been told of.
+        self.counted = {plane for plane in request.planes if source.is_ready(plane)}
 
     def progress(self) -> EmbeddingProgress:
-        return EmbeddingProgress(self.request.serial, self.request.context, self.done, len(self.request.planes))
+        return EmbeddingProgress(self.request.serial, self.request.context, len(self.counted), len(self.request.planes))
 
     def embed(self, planes: Iterator[int]) -> Iterator[Result]:
         for plane in planes:
             self.check()
-            if not self.source.is_ready(plane):
+            if plane not in self.counted:
                 self.source.plane(plane, self.cancelled)
-                self.done += 1
+                self.counted.add(plane)
                 yield self.progress()
 
     def check(self) -> None:
@@ -115,7 +116,7 @@ class _Run:
     def coarse(self) -> Iterator[Result]:
         """First answers, before the last plane is embedded."""
         yield self.progress()
-        ready = {plane for plane in self.request.planes if self.source.is_ready(plane)}
+        ready = set(self.counted)
         yield from self.coarse_on(ready)
         waiting: list[int] = []
         answered = -math.inf

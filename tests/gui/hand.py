@@ -11,6 +11,7 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QComboBox, QFileDialog, QLineEdit, QTableView, QWidget
 
+from napari_ld._gui.layers import world_position
 from napari_ld._gui.panel import LDPanel
 
 LEFT = Qt.MouseButton.LeftButton
@@ -55,7 +56,7 @@ class Hand:
         layer = self.panel._desk.image_layer
         assert layer is not None
         data = (plane, *position) if layer.ndim == 3 else position
-        return tuple(float(value) for value in layer.data_to_world(data))
+        return tuple(float(value) for value in world_position(self.viewer, layer, data))
 
     def click(self, position: tuple[float, float], plane: int = 0) -> None:
         QTest.mouseMove(self.canvas, self.pixel(self.world(position, plane)))
@@ -94,6 +95,8 @@ class Hand:
         dialog: QFileDialog = self.control(name)
         edit = dialog.findChild(QLineEdit, "fileNameEdit")
         assert edit is not None
+        self.wait(edit.isVisible)
+        self.rest(100)
         edit.selectAll()
         QTest.keyClicks(edit, str(path))
         QTest.keyClick(edit, Qt.Key.Key_Return)

@@ -196,7 +196,7 @@ def test_a_folder_that_cannot_be_written_is_told_and_costs_nothing(tmp_path: Pat
     blocked.write_text("a file where the folder should be")
     log = SessionLog(blocked)
     log.attach("key")
-    with pytest.raises(StorageError, match="Autosave cannot write .* NAPARI_LD_SESSIONS"):
+    with pytest.raises(StorageError, match=r"Autosave cannot write .* NAPARI_LD_SESSIONS"):
         log.append({"op": "undo"})
     blocked.unlink()
     log.append({"op": "redo"})
