@@ -43,7 +43,7 @@ def centred_model() -> LoadedModel:
     from napari_ld.model.checkpoint import LoadedModel, ModelHeader
     from napari_ld.model.encoder import EncoderConfig, build_encoder
 
-    config = EncoderConfig(working_size=128)
+    config = EncoderConfig(working_size=128, embedding_dim=128, level_dims=(16,) * 8)
     encoder = build_encoder(config, seed=0)
     pixels = torch.from_numpy(data.camera()[::2, ::2].astype(np.float32) / 64 - 2)[None, None].expand(1, 3, -1, -1)
     network = encoder.network
