@@ -65,7 +65,7 @@ class LocateParams:
     combine : {"mean", "max"}
         How the similarity maps of several templates become one.
     turns : tuple of Turn
-        The template is also tried turned in these ways; each counts as a further template.
+        The template is also tried turned in these ways; at each place the best turn counts.
     exclusion : float
         Peaks closer than this share of the longest side are one and the same.
     candidates : int

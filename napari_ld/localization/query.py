@@ -98,10 +98,10 @@ class Query:
         return [template for template in self.templates if template.landmark == self.landmarks[landmark]]
 
     def combine(self, maps: Tensor, landmark: int) -> Tensor:
-        """Similarity (...) with a landmark from that with all templates (..., T)."""
+        """Similarity (...) with a landmark from that with all templates (..., T): of each template its best turn."""
         name, turns = self.landmarks[landmark], len(self._turns)
         columns = [k for k in range(maps.shape[-1]) if self.templates[k // turns].landmark == name]
-        chosen = maps[..., columns]
+        chosen = maps[..., columns].unflatten(-1, (-1, turns)).amax(dim=-1)
         return chosen.amax(dim=-1) if self.params.combine == "max" else chosen.mean(dim=-1)
 
     def click(self, landmark: int, plane: int) -> Position | None:
