@@ -42,7 +42,8 @@ class Image:
         Pixels, possibly lazy.
     axes : str
         One letter per array axis: ``z`` ordered slices, ``p`` pages or patients, ``t`` time, ``y`` rows,
-        ``x`` columns, ``c`` channels (always last, 3 or 4 samples). Examples: ``"yx"``, ``"yxc"``, ``"zyx"``, ``"pyxc"``.
+        ``x`` columns, ``c`` channels (always last, 3 or 4 samples). Examples: ``"yx"``, ``"yxc"``, ``"zyx"``,
+        ``"pyxc"``.
     affine : (4, 4) float64 array or None
         ``(plane, row, column, 1)`` to patient LPS millimetres.
     spacing : tuple of float or None

@@ -46,7 +46,7 @@ environment() {
   stamp="$PWD $("$python" --version) $* $(cksum <pyproject.toml)"
   [ "$(cat ".venv/installed-$name" 2>/dev/null)" != "$stamp" ] || return 0
 
-  say "making .venv (the first time this downloads some hundred megabytes)"
+  say "installing into .venv (the first time this downloads some hundred megabytes)"
   # A folder that was moved or copied carries paths that lead elsewhere: venv mends them.
   if ! "$python" -m venv .venv; then
     say "cannot make .venv: install the package python3-venv (apt-get install python3-venv), or see the lines above"
