@@ -101,7 +101,7 @@ class Query:
         """Similarity (...) with a landmark from that with all templates (..., T): of each template its best turn."""
         name, turns = self.landmarks[landmark], len(self._turns)
         columns = [k for k in range(maps.shape[-1]) if self.templates[k // turns].landmark == name]
-        chosen = maps[..., columns].unflatten(-1, (-1, turns)).amax(dim=-1)
+        chosen = maps[..., columns].reshape(*maps.shape[:-1], -1, turns).amax(dim=-1)
         return chosen.amax(dim=-1) if self.params.combine == "max" else chosen.mean(dim=-1)
 
     def click(self, landmark: int, plane: int) -> Position | None:
