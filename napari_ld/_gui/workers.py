@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtCore import QObject, Signal
 
 from napari_ld.errors import Cancelled, NapariLDError
 
@@ -33,7 +33,7 @@ class Worker(QObject):
     result = Signal(object)
     ended = Signal(str)
     _came = Signal(int, object)
-    _stopped = Signal(int, object)
+    _stopped = Signal(int)
 
     def __init__(self, function: Function) -> None:
         super().__init__()
@@ -41,11 +41,11 @@ class Worker(QObject):
         self._executor: ThreadPoolExecutor | None = None
         self._cancel = threading.Event()
         self._job = 0
+        self._futures: dict[int, Future[None]] = {}
         self._running = False
         self._closed = False
-        # Queued even when a short request's end is noticed on this thread already: it must come after the results.
-        self._came.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
-        self._stopped.connect(self._finish, Qt.ConnectionType.QueuedConnection)
+        self._came.connect(self._deliver)
+        self._stopped.connect(self._finish)
 
     @property
     def running(self) -> bool:
@@ -62,15 +62,17 @@ class Worker(QObject):
         self._running = True
         if self._executor is None:
             self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="napari-ld")
-        job = self._job
-        future = self._executor.submit(self._run, request, self._cancel, job)
-        future.add_done_callback(lambda done: self._stopped.emit(job, done))
+        self._futures[self._job] = self._executor.submit(self._run, request, self._cancel, self._job)
 
     def _run(self, request: object, cancel: threading.Event, job: int) -> None:
-        for result in self._function(request, cancel.is_set):
-            if cancel.is_set():
-                return
-            self._came.emit(job, result)
+        try:
+            # A request that waited behind another may be out of date before it begins.
+            for result in () if cancel.is_set() else self._function(request, cancel.is_set):
+                if cancel.is_set():
+                    return
+                self._came.emit(job, result)
+        finally:
+            self._stopped.emit(job)  # from this thread, so that it comes behind the results
 
     def cancel(self) -> None:
         """Stop the newest request as soon as it looks up; results that came stay."""
@@ -89,8 +91,9 @@ class Worker(QObject):
         if job == self._job and not self._closed:
             self.result.emit(result)
 
-    def _finish(self, job: int, future: Future[None]) -> None:
-        if self._closed or future.cancelled():
+    def _finish(self, job: int) -> None:
+        future = self._futures.pop(job)
+        if self._closed:
             return
         error = future.exception()
         if job == self._job:

@@ -108,10 +108,8 @@ class Session:
             Name without folder and suffix; only its hash is stored.
         """
         self._reset(image, stem)
-        self.image_changed.emit()
-        self.current_changed.emit()
-        self.points_changed.emit()
-        self.work_changed.emit()
+        for signal in (self.image_changed, self.current_changed, self.points_changed, self.work_changed):
+            signal.emit()
 
     def choose_encoder(self, encoder: str) -> None:
         """Use another encoder (name or path); automatic answers of the last one turn stale."""
@@ -206,13 +204,7 @@ class Session:
     def place(self, landmark: str, plane: int, position: Position) -> None:
         """Put a landmark where the person clicked or dragged it; the first click of a landmark is its template.
 
-        Parameters
-        ----------
-        landmark : str
-            Identity.
-        plane : int
-        position : (row, column)
-            Pixels.
+        ``position`` is (row, column) in pixels.
 
         Raises
         ------
@@ -317,13 +309,9 @@ class Session:
 
         context, planes = self.context, t.nearest(range(self.n_planes), visible_plane)
         questions = tuple(
-            TrackQuestion(
-                track.id,
-                track.generation,
-                track.templates,
-                t.nearest(track.open_planes(self.n_planes, context), visible_plane),
-            )
+            TrackQuestion(track.id, track.generation, track.templates, t.nearest(waiting, visible_plane))
             for track in self.open_tracks()
+            if (waiting := track.open_planes(self.n_planes, context))
         )
         self._asked = {(question.landmark, question.generation) for question in questions}
         return LocateRequest(
@@ -360,15 +348,7 @@ class Session:
         track = self.state.get(result.landmark)
         if track is None or track.generation != result.generation or result.context != self.context:
             return
-        stamp = (result.context, result.generation)
-        points = [
-            t.Point(match, stamp=stamp)
-            for match in result.matches
-            if not _is_better(track.points.get(match.plane), match, stamp)
-        ]
-        after = track.with_points(points)
-        if result.finished:
-            after = replace(after, finished=stamp)
+        after = t.answered(track, result.matches, (result.context, result.generation), finished=result.finished)
         before, self.state = self.state, t.with_track(self.state, after)
         self._save({"op": "amend", **difference(before, self.state)})
         self.points_changed.emit()
@@ -416,10 +396,3 @@ class Session:
         """Start afresh; the earlier work stays on disk."""
         self.found = None
         self.work_changed.emit()
-
-
-def _is_better(old: t.Point | None, match: Match, stamp: t.Stamp) -> bool:
-    """Whether the point that is there outranks a new answer: verified, or a fine answer to the same question."""
-    if old is None:
-        return False
-    return old.verified or (old.stamp == stamp and old.match.stage == "fine" and match.stage == "coarse")

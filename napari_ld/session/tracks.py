@@ -132,6 +132,19 @@ def placed(landmark: str, plane: int, position: Position | None, *, template: bo
     return Point(match, template=template and position is not None)
 
 
+def answered(track: Track, matches: Iterable[Match], stamp: Stamp, *, finished: bool) -> Track:
+    """Track with the encoder's answers, except where a verified point or a finer answer of the same stamp stands."""
+
+    def outranked(match: Match) -> bool:
+        old = track.points.get(match.plane)
+        if old is None:
+            return False
+        return old.verified or (old.stamp == stamp and old.match.stage == "fine" and match.stage == "coarse")
+
+    after = track.with_points(Point(match, stamp=stamp) for match in matches if not outranked(match))
+    return replace(after, finished=stamp) if finished else after
+
+
 def shown_status(point: Point, threshold: float | None) -> Status:
     """Status with the person's threshold applied.
 

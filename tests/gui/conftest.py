@@ -32,14 +32,21 @@ def sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def random_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A person's own weights file: an untrained encoder, small and quick."""
     import torch
+    from scipy.ndimage import gaussian_filter
 
     from napari_ld.model.checkpoint import ModelHeader, save_model
     from napari_ld.model.encoder import EncoderConfig, build_encoder
 
     torch.manual_seed(0)
     config = EncoderConfig(working_size=128)
+    encoder = build_encoder(config).train()
+    # Statistics of batch normalisation as after training: with the initial ones all places look alike.
+    with torch.no_grad():
+        for seed in range(20):
+            smooth = gaussian_filter(np.random.default_rng(seed).normal(size=(2, 1, 96, 128)), (0, 0, 5, 5))
+            encoder(torch.as_tensor(smooth / smooth.std(), dtype=torch.float32))
     path = tmp_path_factory.mktemp("encoder") / "own.safetensors"
-    save_model(path, build_encoder(config).eval(), ModelHeader("encoder", "own", config))
+    save_model(path, encoder.eval(), ModelHeader("encoder", "own", config))
     return path
 
 

@@ -26,6 +26,12 @@ def only(hand: Hand) -> Any:
     return track
 
 
+def present(hand: Hand) -> list[int]:
+    """Planes on which the encoder, not the person, has put the landmark; an untrained one may call some absent."""
+    points = only(hand).points
+    return [plane for plane in sorted(points) if not points[plane].verified and points[plane].match.position]
+
+
 def test_one_click_fills_all_planes(hand: Hand) -> None:
     hand.type("ld_landmark_name", "nasion")
     hand.press("ld_add")
@@ -68,21 +74,22 @@ def test_dragging_a_point_verifies_it_and_searches_the_unverified_again(hand: Ha
     assert only(hand).generation > generation
     assert hand.panel.session.history.undo_label == f"move nasion on plane {plane}"
     # A second example on another plane, and one more that shall not teach.
-    hand.click_row("ld_points", 1)
-    hand.wait(lambda: hand.panel._desk.visible_plane == 1)
-    there = only(hand).points[1].match.position
-    hand.drag(there, (30, 30), 1)
+    second = present(hand)[0]
+    hand.click_row("ld_points", second)
+    hand.wait(lambda: hand.panel._desk.visible_plane == second)
+    hand.drag(only(hand).points[second].match.position, (15, 15), second)
     hand.wait_until_answered()
-    assert [p for p, _ in only(hand).templates] == sorted([1, plane])
+    assert [p for p, _ in only(hand).templates] == sorted([second, plane])
     generation = only(hand).generation
     hand.press("ld_corrections_teach")
-    hand.click_row("ld_points", 2)
-    hand.wait(lambda: hand.panel._desk.visible_plane == 2)
-    hand.drag(only(hand).points[2].match.position, (70, 30), 2)
+    third = present(hand)[0]
+    hand.click_row("ld_points", third)
+    hand.wait(lambda: hand.panel._desk.visible_plane == third)
+    hand.drag(only(hand).points[third].match.position, (80, 15), third)
     hand.wait_until_answered()
     assert only(hand).generation == generation
-    assert only(hand).points[2].verified
-    assert not only(hand).points[2].template
+    assert only(hand).points[third].verified
+    assert not only(hand).points[third].template
 
 
 def test_moving_the_image_is_no_click(hand: Hand) -> None:
@@ -117,26 +124,27 @@ def test_next_uncertain_by_key_on_the_canvas_and_in_the_panel(hand: Hand) -> Non
     QTest.keyClicks(threshold, "2")
     QTest.keyClick(threshold, Qt.Key.Key_Return)
     hand.rest()
-    assert {row[3].split()[1] for row in hand.rows("ld_points")} == {"uncertain", "verified"}
+    assert not any("confident" in row[3] for row in hand.rows("ld_points"))
     hand.click_row("ld_points", 0)
     hand.rest()
+    first, second = [plane for plane in present(hand) if plane > 0][:2]
     hand.key(Qt.Key.Key_N)
-    hand.wait(lambda: hand.panel._desk.visible_plane == 1)
+    hand.wait(lambda: hand.panel._desk.visible_plane == first)
     hand.key(Qt.Key.Key_V)
     hand.rest()
-    assert only(hand).points[1].verified
+    assert only(hand).points[first].verified
     table = hand.control("ld_points")
     table.setFocus()
     QTest.keyClick(table, Qt.Key.Key_N)
-    hand.wait(lambda: hand.panel._desk.visible_plane == 2)
+    hand.wait(lambda: hand.panel._desk.visible_plane == second)
     hand.key(Qt.Key.Key_X)
     hand.rest()
-    assert only(hand).points[2].match.position is None
-    assert hand.rows("ld_points")[2][3] == "● verified: absent"
-    assert 2 not in list(hand.landmarks.features["plane"])
+    assert only(hand).points[second].match.position is None
+    assert hand.rows("ld_points")[second][3] == "● verified: absent"
+    assert second not in list(hand.landmarks.features["plane"])
     hand.type("ld_landmark_name", "n")
     assert hand.text("ld_landmark_name") == "n"
-    assert hand.panel._desk.visible_plane == 2
+    assert hand.panel._desk.visible_plane == second
 
 
 def test_keys_are_silent_while_another_layer_is_active(hand: Hand) -> None:
