@@ -186,7 +186,7 @@ class EncoderSection(Section):
             when = time.strftime("%d %B, %H:%M", time.localtime(found.saved))
             marks = "1 landmark" if found.landmarks == 1 else f"{found.landmarks} landmarks"
             self._found_text.setText(
-                f"Earlier work on this image: {marks}, verified points: {found.verified} ({when})."
+                f"Earlier work on this image: {marks}, {found.verified} verified ({when})."
             )
         self.show_error(work.error or session.autosave_error)
 
