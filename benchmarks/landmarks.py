@@ -28,13 +28,13 @@ from benchmarks.outcomes import (
 )
 from benchmarks.report import Row, ratios, rows_of, table
 from napari_ld.errors import NapariLDError
-from napari_ld.localization import FineStage, LocateParams, Turn
+from napari_ld.localization import FineStage, LocateParams
 from napari_ld.model.checkpoint import LoadedModel, load_model
 from napari_ld.model.zoo import resolve
 
 __all__ = ["evaluate", "evaluate_out_of_fold", "main", "parse_params", "run"]
 
-_NESTED = {"fine": FineStage, "turns": Turn}
+_NESTED = {"fine": FineStage}
 
 
 def run(
@@ -68,7 +68,7 @@ def run(
 def parse_params(assignments: Sequence[str]) -> LocateParams:
     """Turn ``key=value`` words into search settings.
 
-    Values are Python literals; ``fine`` and ``turns`` are lists of dicts, for instance
+    Values are Python literals; ``fine`` is a list of dicts, for instance
     ``fine=[{'size': 192, 'zoom': 2}]``; ``1e999`` as zoom means the resolution of the stored image.
 
     Raises

@@ -13,7 +13,7 @@ from torch import Tensor
 from napari_ld._types import Box, Position
 from napari_ld.model.preprocessing import IntensityNormalization
 
-__all__ = ["Window", "crop_window", "input_scale", "model_input", "plane_window", "turned_input"]
+__all__ = ["Window", "crop_window", "input_scale", "model_input", "plane_window"]
 
 # Rows are normalised and narrowed in strips of about this many pixels, so that a huge plane never stands in memory as
 # floating-point numbers.
@@ -111,31 +111,3 @@ def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(x.shape[-2:]) == size:
         return x
     return torch.nn.functional.interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=True)
-
-
-def turned_input(x: Tensor, window: Window, centre: Position, angle: float, mirror: bool) -> Tensor:
-    """Turn a window around ``centre``, given in stored pixels; beyond the border its pixels are repeated.
-
-    Parameters
-    ----------
-    x : (1, C, h, w) tensor
-        Model input of ``window``.
-    angle : float
-        Degrees, counter-clockwise as seen on the screen.
-    mirror : bool
-        Mirror left-right before turning.
-    """
-    height, width = window.size
-    starts = (window.box.top, window.box.left)
-    # Position of the centre in pixels of the model input, relative to the middle of the window.
-    offsets = [
-        (position - start + 0.5) * size / extent - size / 2
-        for position, start, size, extent in zip(centre, starts, window.size, window.box.shape, strict=True)
-    ]
-    cos, sin = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
-    rows, columns = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
-    down, right = rows - height / 2 - offsets[0], columns - width / 2 - offsets[1]
-    source_right = (cos * right - sin * down) * (-1 if mirror else 1) + offsets[1]
-    source_down = sin * right + cos * down + offsets[0]
-    grid = torch.stack([source_right / (width / 2), source_down / (height / 2)], dim=-1)[None].float()
-    return torch.nn.functional.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)

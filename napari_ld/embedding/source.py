@@ -9,7 +9,6 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -20,14 +19,14 @@ from napari_ld._types import ArrayLike, Embedding, Image, Position
 from napari_ld.embedding.device import choose_device, move_encoder
 from napari_ld.embedding.index import DEFAULT_POOLING_SIGMA, CoarseIndex
 from napari_ld.embedding.planes import Planes
-from napari_ld.embedding.resampling import Window, crop_window, input_scale, model_input, plane_window, turned_input
+from napari_ld.embedding.resampling import Window, crop_window, input_scale, model_input, plane_window
 from napari_ld.embedding.tiling import check_cancelled, encode
 from napari_ld.errors import StorageError
 from napari_ld.model.checkpoint import LoadedModel
 from napari_ld.model.encoder import Dense, DenseEncoder
 from napari_ld.storage import Store, content_key
 
-__all__ = ["FeatureSource", "Turn"]
+__all__ = ["FeatureSource"]
 
 _FORMAT = "1"  # part of every key: raise it when the meaning of stored features changes
 _OPEN_MAPS = 48  # stored planes kept open at once; each holds a file descriptor
@@ -35,14 +34,6 @@ _MEMORY_BYTES = 256 * 2**20  # features kept in memory when they cannot be store
 _RECENT_PIXELS = 2  # decoded planes kept, since one plane is usually cropped many times in a row
 _CROP_BATCH = 8
 _POLL_SECONDS = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """How a template is turned before it is encoded: ``mirror`` left-right first, then ``angle`` degrees."""
-
-    angle: float = 0.0
-    mirror: bool = False
 
 
 class FeatureSource:
@@ -113,6 +104,7 @@ class FeatureSource:
         self._recent: OrderedDict[int, tuple[Embedding, int]] = OrderedDict()
         self._pixels: OrderedDict[int, npt.NDArray[Any]] = OrderedDict()
         self._indices: dict[float, CoarseIndex] = {}
+        self._mirrored: dict[int, FeatureSource] = {}
         self._state = threading.RLock()
         self._plane_lock = threading.RLock()
         self._model_lock = threading.RLock()
@@ -160,6 +152,26 @@ class FeatureSource:
         self._planes.address(i)
         return i in self._keys and i in self.index()
 
+    def mirrored(self, i: int) -> FeatureSource:
+        """Return a source of plane ``i`` alone, mirrored left-right; made once and kept."""
+        with self._state:
+            if i not in self._mirrored:
+                image = self._planes.image(i)
+                pixels = np.ascontiguousarray(self._load(i)[:, ::-1])
+                axes = "yxc" if pixels.ndim == 3 else "yx"
+                self._mirrored[i] = FeatureSource(
+                    Image(pixels, axes, spacing=image.pixel_spacing),
+                    self.model,
+                    device=self.device.name,
+                    store=self._store,
+                    precision=self.device.dtype,
+                    working_size=self.working_size,
+                    pooling_sigma=self.pooling_sigma,
+                    index_stride=self.index_stride,
+                    tile=self._tile,
+                )
+            return self._mirrored[i]
+
     # --- features -----------------------------------------------------------------------------------------------------
 
     def plane(self, i: int, cancelled: Callable[[], bool] | None = None) -> Embedding:
@@ -196,7 +208,6 @@ class FeatureSource:
         size: int,
         zoom: float,
         *,
-        turn: Turn | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> list[Embedding]:
         """Features of windows of plane ``i``, encoded at ``zoom`` times the working scale; never stored.
@@ -209,8 +220,6 @@ class FeatureSource:
             Side of the window in pixels of the model input. At the border the window is shifted inwards; where the
             plane is smaller it is cut to the plane. ``origin`` and ``step`` of the answer take account of both.
         zoom : float
-        turn : Turn, optional
-            Turn the window around its centre first. Only the cell at the centre then stands where it says.
 
         Returns
         -------
@@ -228,7 +237,7 @@ class FeatureSource:
                 window = crop_window(shape, zoomed, centre, size)
                 x = model_input(pixels, window, self.model.header.normalization, limits)
                 windows.append(window)
-                inputs.append(x if turn is None else turned_input(x, window, centre, turn.angle, turn.mirror))
+                inputs.append(x)
             dense = self._encode(torch.cat(inputs), torch.float32, cancelled)
             for k, window in enumerate(windows):
                 origin, step = window.grid(stride)

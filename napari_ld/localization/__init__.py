@@ -1,8 +1,7 @@
 """Find a landmark on every plane of a stack from one click."""
 
-from napari_ld.embedding.source import Turn
 from napari_ld.localization._locate import STACK_KINDS, locate
 from napari_ld.localization.params import NATIVE, FineStage, LocateParams
 from napari_ld.localization.query import Template
 
-__all__ = ["NATIVE", "STACK_KINDS", "FineStage", "LocateParams", "Template", "Turn", "locate"]
+__all__ = ["NATIVE", "STACK_KINDS", "FineStage", "LocateParams", "Template", "locate"]

@@ -23,7 +23,10 @@ _CHUNK_CELLS = 200_000
 
 @dataclass(frozen=True, slots=True)
 class CoarseMatch:
-    """What a stack kind decides for one landmark (index into the query) on one plane."""
+    """What a stack kind decides for one landmark (index into the query) on one plane.
+
+    ``mirrored``: the plane was judged to be mirrored, the mirrored templates found the place.
+    """
 
     landmark: int
     plane: int
@@ -31,6 +34,7 @@ class CoarseMatch:
     score: float
     margin: float
     status: Status
+    mirrored: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

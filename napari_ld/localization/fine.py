@@ -32,6 +32,8 @@ def refine_plane(query: Query, matches: Sequence[CoarseMatch]) -> list[CoarseMat
     if not open_ones:
         return refined
     plane = refined[0].plane
+    if refined[open_ones[0]].mirrored:
+        query = query.mirrored
     coarse = coarse_map(query.source, plane, query)
     maps = {}
     for k in open_ones:

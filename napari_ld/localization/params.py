@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 
 from napari_ld.embedding.index import DEFAULT_POOLING_SIGMA
-from napari_ld.embedding.source import Turn
 from napari_ld.errors import ConfigError
 
 __all__ = ["COMBINATIONS", "NATIVE", "FineStage", "LocateParams"]
@@ -35,7 +34,7 @@ class FineStage:
         Weight of the coarse similarity, against 1 for the fine one.
     """
 
-    size: int = 192
+    size: int = 128
     zoom: float = 0.0
     sigma: float = 4.0
     prior_sigma: float = 12.0
@@ -64,8 +63,11 @@ class LocateParams:
         :class:`napari_ld.similarity.LevelWeights`.
     combine : {"mean", "max"}
         How the similarity maps of several templates become one.
-    turns : tuple of Turn
-        The template is also tried turned in these ways; at each place the best turn counts.
+    mirror : bool
+        ``images``: each plane is also searched with mirrored templates, and as a whole counts as mirrored when all
+        landmarks together fit better so: left and right eyes or hands in one stack.
+    mirror_margin : float
+        By how much the mean score must be higher for that.
     exclusion : float
         Peaks closer than this share of the longest side are one and the same.
     candidates : int
@@ -101,11 +103,12 @@ class LocateParams:
     level_weights: tuple[float, ...] | None = None
     separate_levels: bool = True
     combine: str = "mean"
-    turns: tuple[Turn, ...] = ()
+    mirror: bool = True
+    mirror_margin: float = 0.02
     exclusion: float = 0.08
     candidates: int = 5
     cycle_weight: float = 1.0
-    fine: tuple[FineStage, ...] = (FineStage(),)
+    fine: tuple[FineStage, ...] = (FineStage(zoom=2.0, prior_sigma=10.0), FineStage(zoom=4.0, prior_sigma=6.0))
     confident_level: float = 0.5
     confident_margin: float = 0.02
     absent_level: float = 0.0

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from napari_ld._types import Embedding, Position
-from napari_ld.embedding.source import FeatureSource, Turn
+from napari_ld.embedding.source import FeatureSource
 from napari_ld.errors import ConfigError, LandmarkError
 from napari_ld.localization.params import FineStage, LocateParams
 from napari_ld.similarity import LevelWeights, comparable_rows, pooled_vector, window_size
@@ -74,7 +74,6 @@ class Query:
         self.params = params
         self.cancelled = cancelled
         self.landmarks = tuple(dict.fromkeys(template.landmark for template in templates))
-        self._turns: tuple[Turn | None, ...] = (None, *params.turns)
         dims = source.model.header.config.level_dims
         equal = LevelWeights.equal(dims).weights
         self.levels = LevelWeights(dims, params.level_weights or equal, params.separate_levels)
@@ -82,15 +81,24 @@ class Query:
         self._rows: dict[tuple[int, int], Tensor] = {}
 
     @cached_property
+    def mirrored(self) -> Query:
+        """The same search with the templates' planes mirrored left-right."""
+        twins = []
+        for template in self.templates:
+            row, column = template.position
+            last = template.source.shape(template.plane)[1] - 1
+            twins.append(Template(template.landmark, template.source.mirrored(template.plane), 0, (row, last - column)))
+        return Query(self.source, twins, self.params, self.cancelled)
+
+    @cached_property
     def coarse(self) -> Tensor:
-        """Pooled vectors at the working scale, (T, D): all turns of the first template, then of the second."""
-        return torch.stack([self._coarse(template, turn) for template in self.templates for turn in self._turns])
+        """Pooled vectors of the templates at the working scale, (T, D)."""
+        return torch.stack([self._coarse(template) for template in self.templates])
 
     def fine(self, stage: FineStage) -> Tensor:
-        """Pooled vectors at the scale of one refinement step, (T, D), in the same order."""
+        """Pooled vectors at the scale of one refinement step, (T, D)."""
         if stage not in self._fine:
-            pairs = [(template, turn) for template in self.templates for turn in self._turns]
-            self._fine[stage] = torch.stack([self._crop_vector(template, turn, stage) for template, turn in pairs])
+            self._fine[stage] = torch.stack([self._crop_vector(template, stage) for template in self.templates])
         return self._fine[stage]
 
     def of(self, landmark: int) -> list[Template]:
@@ -98,10 +106,9 @@ class Query:
         return [template for template in self.templates if template.landmark == self.landmarks[landmark]]
 
     def combine(self, maps: Tensor, landmark: int) -> Tensor:
-        """Similarity (...) with a landmark from that with all templates (..., T): of each template its best turn."""
-        name, turns = self.landmarks[landmark], len(self._turns)
-        columns = [k for k in range(maps.shape[-1]) if self.templates[k // turns].landmark == name]
-        chosen = maps[..., columns].reshape(*maps.shape[:-1], -1, turns).amax(dim=-1)
+        """Similarity (...) with a landmark from that with all templates (..., T)."""
+        name = self.landmarks[landmark]
+        chosen = maps[..., [k for k, template in enumerate(self.templates) if template.landmark == name]]
         return chosen.amax(dim=-1) if self.params.combine == "max" else chosen.mean(dim=-1)
 
     def click(self, landmark: int, plane: int) -> Position | None:
@@ -125,17 +132,14 @@ class Query:
             self._rows[key] = comparable_rows(index.rows(plane), self.levels)
         return self._rows[key]
 
-    def _coarse(self, template: Template, turn: Turn | None) -> Tensor:
-        if turn is not None:
-            whole = FineStage(size=template.source.working_size, zoom=1.0, sigma=self.params.coarse_sigma)
-            return self._crop_vector(template, turn, whole)
+    def _coarse(self, template: Template) -> Tensor:
         embedding = template.source.plane(template.plane, self.cancelled)
         return _pool(embedding, template, self.params.coarse_sigma)
 
-    def _crop_vector(self, template: Template, turn: Turn | None, stage: FineStage) -> Tensor:
+    def _crop_vector(self, template: Template, stage: FineStage) -> Tensor:
         zoom = self.zoom(template.source, template.plane, stage)
         crops = template.source.crops(
-            template.plane, [template.position], stage.size, zoom, turn=turn, cancelled=self.cancelled
+            template.plane, [template.position], stage.size, zoom, cancelled=self.cancelled
         )
         return _pool(crops[0], template, stage.sigma)
 

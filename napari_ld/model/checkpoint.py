@@ -100,7 +100,10 @@ def load_model(path: str | Path) -> LoadedModel:
     path = Path(path)
     header = read_header(path)
     content = path.read_bytes()
-    encoder = build_encoder(header.config)
+    try:
+        encoder = build_encoder(header.config)
+    except ValueError as error:
+        raise ModelFileError(f"{path}: the model header describes no possible network: {error}") from error
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping

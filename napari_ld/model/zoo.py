@@ -42,7 +42,17 @@ class ModelEntry:
     card: str
 
 
-MODELS: dict[str, ModelEntry] = {}
+MODELS: dict[str, ModelEntry] = {
+    "ld-general": ModelEntry(
+        file="ld-general.safetensors",
+        kind="encoder",
+        sha256="1cd3d8f689923261d918df9a117cc1ee49be9e8247cfe07cc0d92aaddfe227d9",
+        modality="X-ray, fundus photographs, CT, MRI, and some ultrasound, skin, histology and electron microscopy",
+        licence="research use only; see the card",
+        citation="Chen et al., Unsupervised Local Discrimination for Medical Images, arXiv 2108.09440 (method)",
+        card="ld-general.md",
+    ),
+}
 
 
 def list_models() -> dict[str, ModelEntry]:

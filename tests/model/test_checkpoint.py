@@ -90,6 +90,7 @@ def test_a_safetensors_file_of_somebody_else(tmp_path: Path) -> None:
         ({"config": asdict(replace(EncoderConfig(), embedding_dim=10**9))}, "no possible network"),
         ({"config": asdict(replace(EncoderConfig(), clusters=-1))}, "no possible network"),
         ({"config": asdict(replace(EncoderConfig(), level_dims=(1, 2, 3, 122) * 2))}, "has shape"),
+        ({"config": asdict(replace(EncoderConfig(), embedding_dim=128, level_dims=(32,) * 4))}, "no possible network"),
         ({"config": asdict(replace(EncoderConfig(), octaves=3))}, "no possible network"),
         ({"config": asdict(replace(EncoderConfig(), clusters=0))}, "weights do not fit"),
         ({"config": 5}, "incomplete"),
