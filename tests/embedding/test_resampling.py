@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from napari_ld._types import Box, Embedding
 from napari_ld.embedding import resampling
-from napari_ld.embedding.resampling import Window, crop_window, input_scale, model_input, plane_window, turned_input
+from napari_ld.embedding.resampling import Window, crop_window, input_scale, model_input, plane_window
 from napari_ld.model.preprocessing import IntensityNormalization
 
 NORMALIZATION = IntensityNormalization(mean=0.0, std=1.0)
@@ -79,20 +79,3 @@ def test_downsizing_does_not_alias() -> None:
     checkers = (np.indices((64, 64)).sum(0) % 2) * 255.0
     x = model_input(checkers, plane_window((64, 64), (0.25, 0.25)), NORMALIZATION, (0.0, 255.0))
     assert float((x[0, 0, 1:-1, 1:-1] - 0.5).abs().max()) < 0.02
-
-
-@pytest.mark.parametrize("mirror", [False, True])
-def test_no_turn_and_quarter_turns(mirror: bool) -> None:
-    x = torch.rand(1, 2, 9, 9, generator=torch.Generator().manual_seed(0))
-    window = Window(Box(0, 0, 9, 9), (9, 9))
-    for quarters in range(4):
-        expected = torch.rot90(x.flip(-1) if mirror else x, quarters, (-2, -1))
-        torch.testing.assert_close(turned_input(x, window, (4.0, 4.0), 90.0 * quarters, mirror), expected)
-
-
-def test_the_centre_of_a_turn_stays() -> None:
-    x = torch.zeros(1, 1, 20, 30)
-    x[0, 0, 6, 21] = 1.0
-    window = Window(Box(100, 200, 140, 260), (20, 30))
-    centre = 100 + 6 * 2 + 0.5, 200 + 21 * 2 + 0.5
-    assert float(turned_input(x, window, centre, 33.0, True)[0, 0, 6, 21]) == pytest.approx(1.0, abs=1e-5)

@@ -11,7 +11,7 @@ import pytest
 from napari_ld._types import Image, Match
 from napari_ld.embedding import FeatureSource
 from napari_ld.errors import Cancelled, ConfigError, ImageError, LandmarkError
-from napari_ld.localization import NATIVE, STACK_KINDS, FineStage, LocateParams, Template, Turn, locate
+from napari_ld.localization import NATIVE, STACK_KINDS, FineStage, LocateParams, Template, locate
 from napari_ld.model.checkpoint import LoadedModel
 
 SourceOf = Callable[..., FeatureSource]
@@ -95,7 +95,7 @@ def test_results_repeat_exactly(source: FeatureSource, source_of: SourceOf) -> N
         LocateParams(separate_levels=True, level_weights=(2.0, 1.0)),
         LocateParams(coarse_sigma=6.0),
         LocateParams(cycle_weight=0.5),
-        LocateParams(turns=(Turn(12.0),), combine="max"),
+        LocateParams(mirror=False),
         LocateParams(fine=(FineStage(), FineStage(size=96, zoom=NATIVE, prior_sigma=4.0))),
         LocateParams(fine=(FineStage(coarse_weight=0.0),)),
     ],
@@ -123,13 +123,18 @@ def test_several_landmarks_and_several_templates(source: FeatureSource) -> None:
     np.testing.assert_allclose([m.position for m in legs], [m.position for m in alone], atol=1e-4)
 
 
-def test_a_turned_picture_is_found_with_turned_templates(source_of: SourceOf, moved: Moved) -> None:
+def test_mirrored_images_are_recognised_as_a_whole(source_of: SourceOf, moved: Moved) -> None:
+    """A left and a right eye in one stack: both landmarks are looked for in the mirrored picture."""
     picture = moved(32, 32)
-    source = source_of([picture, np.ascontiguousarray(np.rot90(picture))])
-    expected = (191 - POINT[1], POINT[0])  # a quarter turn, counter-clockwise
-    templates = [Template("eye", source, 0, POINT)]
-    found = list(locate(source, templates, params=LocateParams(turns=(Turn(90.0),), combine="max")))[-1]
-    assert found.position == pytest.approx(expected, abs=4)
+    source = source_of([picture, np.ascontiguousarray(picture[:, ::-1]), moved(20, 20)])
+    places = {"eye": POINT, "leg": (120.0, 60.0)}
+    templates = [Template(name, source, 0, place) for name, place in places.items()]
+    for match in locate(source, templates):
+        row, column = places[match.landmark]
+        expected = [(row, column), (row, 191 - column), (row + 12, column + 12)][match.plane]
+        assert match.position == pytest.approx(expected, abs=4 if match.stage == "coarse" else 2)
+    unaware = list(locate(source, templates[:1], params=LocateParams(mirror=False)))[-2]
+    assert unaware.position != pytest.approx((POINT[0], 191 - POINT[1]), abs=4)
 
 
 def test_millimetres_when_the_spacing_is_known(source_of: SourceOf, moved: Moved) -> None:
