@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +86,7 @@ def run_demo(sample: str = "phantom", *, encoder: str = "", show: bool = True, w
     if sample not in SAMPLES:
         raise ConfigError(f"unknown sample {sample!r}: expected one of {', '.join(SAMPLES)}")
     viewer = napari.Viewer(title="napari-ld demo", show=show)
-    panel = LDPanel(viewer)
+    panel = LDPanel(viewer, _own_sessions())
     viewer.window.add_dock_widget(panel, name="napari-ld", area="right")
     known = SAMPLES[sample]()
     add_sample(viewer, sample)
@@ -109,6 +112,13 @@ def stay_open() -> None:
 def screenshot(path: str | Path, viewer: Viewer) -> None:
     """Save a picture of the whole window."""
     viewer.screenshot(str(path), canvas_only=False, flash=False)
+
+
+def _own_sessions() -> Path:
+    """Folder of the demo alone, gone when the process ends: each demo begins afresh."""
+    folder = Path(tempfile.mkdtemp(prefix="napari-ld-demo-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _click_first_landmark(demo: Demo) -> None:

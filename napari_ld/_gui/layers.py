@@ -6,11 +6,13 @@ Only public names of napari are used; the viewer may be a proxy that refuses oth
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from napari_ld._npe2 import image_from_layer_data
 from napari_ld._types import Image, Position
 from napari_ld.errors import ImageError
 
@@ -30,7 +32,9 @@ def is_image(layer: Layer | None) -> bool:
 
 
 def image_of(layer: ImageLayer) -> Image:
-    """Pixels and spacing of an image layer; of a multiscale layer the finest level. Nothing is read yet.
+    """Pixels and geometry of an image layer; of a multiscale layer the finest level. Nothing is read yet.
+
+    Axes and affine are those of the file, where one of our readers left them with the layer.
 
     Raises
     ------
@@ -38,17 +42,17 @@ def image_of(layer: ImageLayer) -> Image:
         When the layer has other than two or three axes, or no pixels.
     """
     array = layer.data[0] if layer.multiscale else layer.data
-    axes = {2: "yx", 3: "pyx"}.get(layer.ndim)
-    if axes is None:
+    if layer.ndim not in (2, 3):
         raise ImageError(
             f"The layer {layer.name!r} has {layer.ndim} axes; landmarks need one image or one stack. Right-click the "
             "layer and use Split Stack, then choose one of the parts."
         )
     if 0 in array.shape:
         raise ImageError(f"The layer {layer.name!r} is empty: its shape is {tuple(array.shape)}. Choose another layer.")
-    return Image(
-        array, axes + ("c" if layer.rgb else ""), spacing=spacing_of(layer), source=str(layer.source.path or "")
+    image = image_from_layer_data(
+        array, {"rgb": layer.rgb, "scale": spacing_of(layer), "units": "mm", "metadata": layer.metadata}
     )
+    return image if image.source else replace(image, source=str(layer.source.path or ""))
 
 
 def spacing_of(layer: Layer) -> tuple[float, ...] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari.utils.theme import get_theme
@@ -28,6 +29,8 @@ class LDPanel(QWidget):
     ----------
     napari_viewer : napari.Viewer
         The viewer, or napari's public proxy of it.
+    sessions : Path or None
+        Folder of the autosave logs; None: the person's own.
 
     Attributes
     ----------
@@ -35,11 +38,11 @@ class LDPanel(QWidget):
         All that the panel remembers.
     """
 
-    def __init__(self, napari_viewer: Viewer) -> None:
+    def __init__(self, napari_viewer: Viewer, sessions: Path | None = None) -> None:
         super().__init__()
         self.setObjectName("ld_panel")
         self._viewer = napari_viewer
-        self.session = Session()
+        self.session = Session(sessions)
         self._desk = Desk(napari_viewer, self.session)
         self._encoder = EncoderSection(self.session, sample_names())
         self._landmarks = LandmarksSection(self.session)

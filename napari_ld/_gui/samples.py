@@ -17,15 +17,9 @@ def sample_names() -> list[str]:
 
 
 def add_sample(viewer: Viewer, name: str) -> ImageLayer:
-    """Open a sample as an image layer with its scale and units."""
+    """Open a sample as an image layer with its geometry."""
+    from napari_ld._npe2 import to_layer_data
     from napari_ld._sample_data import SAMPLES
 
-    image = SAMPLES[name]().image
-    spacing = image.spacing
-    return viewer.add_image(
-        image.array,
-        name=name,
-        rgb=image.has_channels,
-        scale=spacing,
-        units=None if spacing is None else ("mm",) * len(spacing),
-    )
+    array, attributes, _ = to_layer_data(SAMPLES[name]().image, name)
+    return viewer.add_image(array, **attributes)

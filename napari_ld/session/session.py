@@ -78,6 +78,7 @@ class Session:
         self.encoder = ""
         self.device = "auto"
         self.stack_kind = "images"
+        self._plane_axis = "p"
         self.threshold: float | None = None
         self.corrections_teach = True
         self.obstacle = ""
@@ -108,6 +109,9 @@ class Session:
             Name without folder and suffix; only its hash is stored.
         """
         self._reset(image, stem)
+        if image and image.is_stack and image.axes[0] != self._plane_axis:
+            self._plane_axis = image.axes[0]
+            self.stack_kind = "volume" if self._plane_axis == "z" else "images"  # until the person chooses
         for signal in (self.image_changed, self.current_changed, self.points_changed, self.work_changed):
             signal.emit()
 
@@ -141,9 +145,8 @@ class Session:
         return self.image.n_planes if self.image else 0
 
     def _edit(self, label: str, after: t.State) -> None:
-        before = self.state
+        before, self.state = self.state, after
         self.history.record(label, before)
-        self.state = after
         self._save({"op": "step", "label": label, **difference(before, after)})
         self._settle()
 
@@ -306,7 +309,6 @@ class Session:
         """Snapshot of everything the encoder has to do, nearest to the visible plane first; None without an image."""
         if self.image is None:
             return None
-
         context, planes = self.context, t.nearest(range(self.n_planes), visible_plane)
         questions = tuple(
             TrackQuestion(track.id, track.generation, track.templates, t.nearest(waiting, visible_plane))

@@ -76,6 +76,7 @@ def open_panel(make_napari_viewer_proxy: Callable[..., Any], qtbot: QtBot) -> Ca
         if encoder is not None:
             panel.use_encoder(str(encoder))
         hand = Hand(qtbot, viewer, panel)
+        hand.take_focus()
         hand.rest(150)
         return hand
 

@@ -28,6 +28,13 @@ class Hand:
         canvases = [w for w in window.findChildren(QWidget) if "CanvasBackend" in type(w).__name__]
         self.canvas: QWidget = canvases[0]
 
+    def take_focus(self) -> None:
+        """Make the window the active one: Xvfb has no window manager that would, and keys follow the active window."""
+        window = self.canvas.window()
+        assert window is not None
+        window.activateWindow()
+        self.wait(window.isActiveWindow)
+
     def control(self, name: str) -> Any:
         found = self.panel.findChild(QWidget, name)
         assert found is not None, name
@@ -121,9 +128,10 @@ class Hand:
         """Let events be handled and the panel be drawn again."""
         QTest.qWait(milliseconds)
 
-    def wait_until_answered(self) -> None:
+    def wait_until_answered(self, timeout: int = 180_000) -> None:
+        """Patient: a busy machine may be slow, and how fast the encoder is belongs to no test."""
         session = self.panel.session
-        self.wait(lambda: not session.work.running and not session.open_tracks())
+        self.wait(lambda: not session.work.running and not session.open_tracks(), timeout)
         self.rest()
 
     def add_and_click(self, name: str, position: tuple[float, float], plane: int = 0) -> None:

@@ -185,9 +185,7 @@ class EncoderSection(Section):
         if found is not None:
             when = time.strftime("%d %B, %H:%M", time.localtime(found.saved))
             marks = "1 landmark" if found.landmarks == 1 else f"{found.landmarks} landmarks"
-            self._found_text.setText(
-                f"Earlier work on this image: {marks}, {found.verified} verified ({when})."
-            )
+            self._found_text.setText(f"Earlier work on this image: {marks}, {found.verified} verified ({when}).")
         self.show_error(work.error or session.autosave_error)
 
     def _show_progress(self) -> None:
