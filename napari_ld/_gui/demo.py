@@ -94,6 +94,7 @@ def run_demo(sample: str = "phantom", *, encoder: str = "", show: bool = True, w
         panel.use_encoder(encoder)
     overlay = viewer.canvas.overlays.text
     overlay.text = HINT
+    overlay.position, overlay.font_size = "top_left", 9  # where it hides least of the image
     overlay.visible = True
     demo = Demo(viewer, panel, known)
     _click_first_landmark(demo)

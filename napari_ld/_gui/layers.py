@@ -72,7 +72,7 @@ def described(image: Image) -> str:
     parts.append(f"{rows} × {columns} px")
     parts.append("colour" if image.has_channels else "grey")
     spacing = image.pixel_spacing
-    parts.append("spacing unknown" if spacing is None else f"{spacing[0]:.3g} × {spacing[1]:.3g} mm/px")
+    parts.append("spacing unknown" if spacing is None else f"{spacing[0]:.3g} × {spacing[1]:.3g} mm")
     return " · ".join(parts)
 
 

@@ -146,7 +146,7 @@ class PointModel(QAbstractTableModel):
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         """Text and colour of a cell."""
         point = self._points[index.row()]
-        if role == Qt.ItemDataRole.DisplayRole:
+        if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole):  # the tip is never cut off
             return self._texts(point)[index.column()]
         if role == Qt.ItemDataRole.ForegroundRole:
             track = self._session.state.get(self._session.current or "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -17,12 +18,21 @@ from tests.gui.hand import Hand
 
 pytestmark = pytest.mark.skipif(DEFAULT_ENCODER not in MODELS, reason="no encoder is bundled in this checkout")
 
-# Sample, landmark that is clicked, largest median and largest 90 % error in pixels.
-FLOWS = [("phantom", "nasion", 3.0, 8.0), ("retina", "disc centre", 5.0, 12.0)]
+# Sample, landmark that is clicked, and the largest median and 90 % error, in millimetres where the spacing is known,
+# else in pixels. Measured with the first bundled encoder: 0.13 and 0.32 mm; 0.4 and 0.6 px.
+FLOWS = [("phantom", "nasion", 0.5, 1.0), ("retina", "disc centre", 1.0, 2.0)]
 
 
 def truth(sample: Sample, name: str) -> dict[int, tuple[float, float]]:
     return {landmark.plane or 0: landmark.position for landmark in sample.landmarks if landmark.name == name}
+
+
+def distances(
+    sample: Sample, found: dict[int, tuple[float, float]], known: dict[int, tuple[float, float]]
+) -> list[float]:
+    """From the truth, plane by plane; millimetres where the sample has a spacing, else pixels."""
+    spacing = sample.image.pixel_spacing or (1.0, 1.0)
+    return [float(np.hypot(*(np.subtract(found[plane], known[plane]) * spacing))) for plane in found]
 
 
 @pytest.mark.parametrize(("key", "name", "median", "most"), FLOWS)
@@ -52,12 +62,13 @@ def test_one_click_finds_the_landmark_on_every_plane(
     rows = hand.rows("ld_points")
     assert [int(row[0]) for row in rows] == sorted(known)
     assert {row[3].split()[1] for row in rows} <= {"verified", "confident", "uncertain"}
-    errors = np.array([np.hypot(*np.subtract(point[1:], known[int(point[0])])) for point in data if point[0] != plane])
+    found = {int(point[0]): (float(point[1]), float(point[2])) for point in data if point[0] != plane}
+    errors = distances(sample, found, known)
     assert np.median(errors) <= median
     assert np.quantile(errors, 0.9) <= most
 
     # The worst plane is looked up in the table and corrected with the mouse; that becomes an example.
-    worst = int(data[int(np.argmax([np.hypot(*np.subtract(p[1:], known[int(p[0])])) for p in data]))][0])
+    worst = list(found)[int(np.argmax(errors))]
     hand.click_row("ld_points", worst)
     hand.wait(lambda: hand.panel._desk.visible_plane == worst)
     [track] = hand.panel.session.state.values()
@@ -84,8 +95,13 @@ def test_one_click_finds_the_landmark_on_every_plane(
     table = {int(row[0]): row[1] for row in hand.rows("ld_points")}
     for saved_plane, position in saved.items():
         assert table[saved_plane] == f"{position[0]:.1f}, {position[1]:.1f}"
-    corrected = [np.hypot(*np.subtract(position, known[p])) for p, position in saved.items()]
-    assert np.median(corrected) <= median
+    assert np.median(distances(sample, saved, known)) <= median
+    assert np.quantile(distances(sample, saved, known), 0.9) <= most
+    with (tmp_path / "landmarks.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert {(line["image"], line["landmark"]) for line in lines} == {(key, name)}
+    by_status = {int(line["plane"]): line["status"] for line in lines}
+    assert {p for p, status in by_status.items() if status == "verified"} == {plane, worst}
 
     # Everything is on disk already.
     [log] = sessions.rglob("*.jsonl")
@@ -101,7 +117,13 @@ def test_a_volume_is_followed_through_its_slices(open_panel: Callable[..., Hand]
     hand.rest(200)
     hand.choose("ld_stack_kind", "volume")
     plane = hand.panel._desk.visible_plane
-    hand.add_and_click("nasion", truth(SAMPLES["phantom"](), "nasion")[plane], plane)
+    sample = SAMPLES["phantom"]()
+    known = truth(sample, "nasion")
+    hand.add_and_click("nasion", known[plane], plane)
     hand.wait_until_answered()
     assert hand.text("ld_encoder_error") == ""
     assert len(hand.rows("ld_points")) == 12
+    data = np.asarray(hand.landmarks.data)
+    found = {int(point[0]): (float(point[1]), float(point[2])) for point in data if point[0] != plane}
+    assert len(found) >= 6  # the phantom's planes are separate heads, so a volume's answer may be absent on some
+    assert np.median(distances(sample, found, known)) <= 0.8  # measured: 0.17 mm

@@ -49,7 +49,7 @@ def test_without_an_image_the_samples_are_offered(open_panel: Open) -> None:
     hand.wait(lambda: hand.panel.session.image is not None)
     hand.rest()
     assert not hand.control("ld_samples").isVisible()
-    assert hand.text("ld_image_about") == "12 planes · 256 × 256 px · grey · 0.8 × 0.8 mm/px"
+    assert hand.text("ld_image_about") == "12 planes · 256 × 256 px · grey · 0.8 × 0.8 mm"
     assert hand.control("ld_image").currentText() == "phantom"
     assert "+ Add" in hand.text("ld_status")
 
@@ -147,7 +147,7 @@ IMAGES: dict[str, tuple[Callable[[Any, Array], object], int, str]] = {
             stack, scale=(3, 0.5, 0.25), translate=(-9, 40, -70), units=("um", "mm", "mm")
         ),
         2,
-        "6 planes · 96 × 128 px · grey · 0.5 × 0.25 mm/px",
+        "6 planes · 96 × 128 px · grey · 0.5 × 0.25 mm",
     ),
 }
 

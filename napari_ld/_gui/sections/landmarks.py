@@ -90,7 +90,7 @@ class LandmarksSection(Section):
         self.next_button = button(
             "Next uncertain  N", "ld_next_uncertain", "Go to the next uncertain point", self.next_uncertain
         )
-        self.verify_button = button("Right  V", "ld_verify", "Confirm the point on the shown plane", self.verify)
+        self.verify_button = button("Confirm  V", "ld_verify", "The point on the shown plane is right", self.verify)
         self.absent_button = button("Absent  X", "ld_absent", "Not on the shown plane", self.mark_absent)
         self.add_row(self.next_button, self.verify_button, self.absent_button)
         self.place = button(
@@ -121,7 +121,7 @@ class LandmarksSection(Section):
         self.table.setMinimumHeight(110)
         # Its own wish of 192 pixels would make the panel scroll on a small screen; it takes what is left instead.
         self.table.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Ignored)
-        for column, width in ((0, 44), (1, 88), (2, 56)):
+        for column, width in ((0, 42), (1, 86), (2, 50)):
             self.table.setColumnWidth(column, width)
         selection = self.table.selectionModel()
         if selection is not None:
