@@ -17,7 +17,7 @@ from napari_ld.similarity import blur, level_norms, window_size
 __all__ = ["DEFAULT_POOLING_SIGMA", "CoarseIndex"]
 
 # Sigma, in pixels of the model input, of the bell for the coarse search (reconstruction).
-DEFAULT_POOLING_SIGMA = 2.5
+DEFAULT_POOLING_SIGMA = 4.0
 
 
 class CoarseIndex:

@@ -85,7 +85,7 @@ class FeatureSource:
         precision: str = "auto",
         working_size: int | None = None,
         pooling_sigma: float = DEFAULT_POOLING_SIGMA,
-        index_stride: int = 1,
+        index_stride: int = 2,
         tile: int = 1024,
     ) -> None:
         self._planes = Planes(images)

@@ -138,9 +138,7 @@ class Query:
 
     def _crop_vector(self, template: Template, stage: FineStage) -> Tensor:
         zoom = self.zoom(template.source, template.plane, stage)
-        crops = template.source.crops(
-            template.plane, [template.position], stage.size, zoom, cancelled=self.cancelled
-        )
+        crops = template.source.crops(template.plane, [template.position], stage.size, zoom, cancelled=self.cancelled)
         return _pool(crops[0], template, stage.sigma)
 
 
