@@ -126,7 +126,6 @@ class Desk(QObject):
         self._recognition.cancel()
         self._layer_gone = False
         if self._landmarks is not None:
-            self._landmarks.discard()
             self._landmarks.follow(layer)
         self._watch(layer)
         self.refused.emit("")
@@ -166,7 +165,8 @@ class Desk(QObject):
             self.session.await_click(False)
             self.session.work_changed.emit()
         if removed == self.image_layer:
-            self._open(None)
+            left = [layer for layer in self._viewer.layers if layers.is_image(layer)]
+            self._open(left[-1] if left else None)
         if layers.is_image(removed):
             self._list_images()
 

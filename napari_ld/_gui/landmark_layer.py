@@ -69,7 +69,20 @@ class LandmarkLayer:
         self.follow(None)
 
     def follow(self, image: ImageLayer | None) -> None:
-        """Lie on this image layer from now on."""
+        """Lie on this image layer from now on, without points: those of the last image are saved.
+
+        The layer is kept where it can be, since napari 0.9.2 may crash in the frame after one was removed.
+        """
+        if self._layer is not None:
+            if image is None or self._layer.ndim != image.ndim:
+                self._discard()
+            else:
+                self._rows = []
+                with self._obey():
+                    self._layer.selected_data = set()
+                    self._layer.data = np.zeros((0, image.ndim))
+                    for name, value in layers.same_place(image).items():
+                        setattr(self._layer, name, value)
         if self._image is not None:
             for name in ("scale", "translate", "rotate", "shear", "affine"):
                 getattr(self._image.events, name).disconnect(self._on_moved)
@@ -85,8 +98,7 @@ class LandmarkLayer:
             self._forget_layer()
         return ours
 
-    def discard(self) -> None:
-        """Remove the layer: its points belong to an image that is no longer worked on (they are saved)."""
+    def _discard(self) -> None:
         layer = self._layer
         self._forget_layer()
         if layer is not None and layer in self._viewer.layers:
