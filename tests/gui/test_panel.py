@@ -18,6 +18,8 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QLabel, QLineEdit, QTableView, QWidget
 
 from napari_ld._gui.keys import KEYS
+from napari_ld._npe2 import to_layer_data
+from napari_ld._types import Image
 from tests.gui.hand import Hand
 
 Open = Callable[..., Hand]
@@ -169,6 +171,35 @@ def test_images_of_all_kinds(open_panel: Open, stack: Array, random_encoder: Pat
     assert np.allclose(landmarks.data[row], (plane, 40, 60)[-image.ndim :], atol=0.6)
     for name in ("scale", "translate", "units"):
         assert np.all(np.asarray(getattr(landmarks, name)) == np.asarray(getattr(image, name)))
+
+
+def test_axes_and_affine_of_a_file_survive(open_panel: Open, stack: Array) -> None:
+    affine = np.array([[0.0, 0.0, -0.5, 9.0], [0.0, 0.5, 0.1, -4.0], [3.0, 0.0, 0.0, 20.0], [0.0, 0.0, 0.0, 1.0]])
+    array, attributes, _ = to_layer_data(Image(stack, "zyx", affine, (3.0, 0.5, 0.51), "scan.nii.gz"), "scan")
+    hand = open_panel(lambda viewer: viewer.add_image(array, **attributes))
+    image = hand.panel.session.image
+    assert image is not None
+    assert (image.axes, image.spacing, image.source) == ("zyx", (3.0, 0.5, 0.51), "scan.nii.gz")
+    assert np.array_equal(image.affine, affine)
+    assert hand.control("ld_stack_kind").currentText() == "volume"
+    hand.viewer.add_image(stack, name="films")
+    hand.rest()
+    hand.choose("ld_image", "films")
+    hand.rest()
+    assert hand.control("ld_stack_kind").currentText() == "images"
+
+
+def test_the_panel_fits_a_small_laptop(open_panel: Open, stack: Array) -> None:
+    hand = open_panel(lambda viewer: viewer.add_image(stack))
+    window = hand.canvas.window()
+    assert window is not None
+    window.resize(1366, 768)
+    hand.rest(200)
+    table = hand.control("ld_points")
+    assert table.viewport().height() >= 4 * table.verticalHeader().defaultSectionSize()
+    assert not hand.control("ld_scroll").verticalScrollBar().isVisible()
+    status = hand.control("ld_status")
+    assert status.height() >= status.heightForWidth(status.width())
 
 
 def test_axes_shown_in_another_order(open_panel: Open, stack: Array, random_encoder: Path) -> None:

@@ -33,6 +33,19 @@ def answer(request: LocateRequest, margin: float = 0.2, *, finished: bool = True
     return replace(located, **changes)  # type: ignore[arg-type]
 
 
+def test_slices_are_a_volume_until_the_person_chooses_otherwise(session: Session) -> None:
+    slices = Image(np.zeros((6, 20, 30), np.uint8), "zyx")
+    session.open_image(slices, "scan")
+    assert session.stack_kind == "volume"
+    session.choose_stack_kind("images")
+    session.open_image(slices, "other scan")
+    assert session.stack_kind == "images"
+    session.open_image(None)
+    session.open_image(Image(np.zeros((6, 20, 30), np.uint8), "pyx"), "film")
+    session.open_image(slices, "scan")
+    assert session.stack_kind == "volume"
+
+
 def test_first_click_is_the_template_and_asks_for_the_other_planes_nearest_first(session: Session) -> None:
     wanted: list[int] = []
     session.work_wanted.connect(lambda: wanted.append(1))
