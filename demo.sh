@@ -5,7 +5,7 @@
 #   ./demo.sh --headless DIR   writes DIR/screenshot.png and DIR/landmarks.csv
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
-source scripts/environment.sh
+source .ci/environment.sh
 
 system_packages || say "going on without them: there may be no window"
 environment demo --editable '.[qt]'

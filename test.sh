@@ -3,7 +3,7 @@
 # Development data are used where the environment variable NAPARI_LD_DATA names their folder.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
-source scripts/environment.sh
+source .ci/environment.sh
 
 system_packages || exit 1
 environment test --editable '.[qt]' --group dev

@@ -46,7 +46,7 @@ environment() {
   stamp="$PWD $("$python" --version) $* $(cksum <pyproject.toml)"
   [ "$(cat ".venv/installed-$name" 2>/dev/null)" != "$stamp" ] || return 0
 
-  say "installing into .venv (the first time this downloads some hundred megabytes)"
+  say "installing into .venv (the first time this downloads a lot: torch alone may be some gigabytes)"
   # A folder that was moved or copied carries paths that lead elsewhere: venv mends them.
   if ! "$python" -m venv .venv; then
     say "cannot make .venv: install the package python3-venv (apt-get install python3-venv), or see the lines above"
@@ -54,13 +54,9 @@ environment() {
   fi
   local pip=(.venv/bin/python -m pip --disable-pip-version-check --quiet)
   "${pip[@]}" install --upgrade 'pip>=25.1'
-  # The torch of the package index brings CUDA along, some gigabytes. Where there is no NVIDIA card, a CPU build will do:
-  # one that lies at hand, else that of the PyTorch project.
+  # The torch of the package index brings CUDA along, some gigabytes: a CPU build that lies at hand is taken first.
   if ! .venv/bin/python -c 'import torch' 2>/dev/null; then
-    "${pip[@]}" install --no-index --no-deps torch >/dev/null 2>&1 ||
-      command -v nvidia-smi >/dev/null ||
-      "${pip[@]}" install --timeout 15 --retries 1 --index-url https://download.pytorch.org/whl/cpu torch \
-        >/dev/null 2>&1 || true
+    "${pip[@]}" install --no-index --no-deps torch >/dev/null 2>&1 || true
   fi
   "${pip[@]}" install "$@"
   printf '%s\n' "$stamp" >".venv/installed-$name"
