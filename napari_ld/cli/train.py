@@ -9,9 +9,14 @@ import typer
 
 
 def train(context: typer.Context) -> None:
-    """Train an encoder: everything after 'train' goes to 'python -m src_train'."""
+    """Train an encoder of your own, without labels."""
+    words = list(context.args)
+    if not words or words[0].startswith("-"):  # options, --help too, are those of training itself
+        words.insert(0, "train")
+        if context.parent is not None and context.parent.params.get("debug"):
+            words.append("--debug")
     # Training is met by process and file only, so that it outlives whoever started it.
-    process = subprocess.Popen([sys.executable, "-m", "src_train", *context.args])
+    process = subprocess.Popen([sys.executable, "-m", "src_train", *words])
     while True:
         try:
             code = process.wait()
