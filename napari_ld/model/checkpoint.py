@@ -27,6 +27,7 @@ T = TypeVar("T")
 
 FORMAT_VERSION = 1
 _HEADER_KEY = "napari_ld"
+_CHECKSUM_KEY = "sha256"  # of header and weights; files without it are read unverified
 # A header above this is no model of ours; reading it could exhaust memory.
 _MAX_HEADER_BYTES = 4_000_000
 
@@ -84,7 +85,8 @@ def save_model(path: str | Path, encoder: DenseEncoder, header: ModelHeader) -> 
         When the file cannot be written.
     """
     tensors = {name: _compact(tensor) for name, tensor in encoder.state_dict().items()}
-    content = save(tensors, metadata={_HEADER_KEY: json.dumps(asdict(header))})
+    text = json.dumps(asdict(header))
+    content = save(tensors, metadata={_HEADER_KEY: text, _CHECKSUM_KEY: _checksum(text, tensors)})
     with atomic_write(Path(path), "wb") as file:
         file.write(content)
 
@@ -107,8 +109,11 @@ def load_model(path: str | Path) -> LoadedModel:
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise ModelFileError(f"{path}: the weights cannot be read ({error}); fetch the file again") from error
+    if metadata.get(_CHECKSUM_KEY, "") not in ("", _checksum(metadata[_HEADER_KEY], tensors)):
+        raise ModelFileError(f"{path}: the content does not fit its checksum; the file is damaged: fetch it again")
     _load_weights(encoder, tensors, path)
     encoder.eval()
     return LoadedModel(encoder, header, hashlib.sha256(content).hexdigest(), path)
@@ -146,7 +151,10 @@ def _header_text(path: Path) -> str:
             f"{path}: not a readable safetensors file ({error}); it may be truncated: fetch it again"
         ) from error
     if _HEADER_KEY not in metadata:
-        raise ModelFileError(f"{path}: a safetensors file, but not a model of napari-ld (its header lacks 'napari_ld')")
+        raise ModelFileError(
+            f"{path}: a safetensors file, but not a model of napari-ld (its header lacks 'napari_ld'); choose "
+            "one written by 'napari-ld train'"
+        )
     return str(metadata[_HEADER_KEY])
 
 
@@ -190,6 +198,15 @@ def _build(kind: type[T], values: Any) -> T:
     if unknown:
         raise TypeError(f"unknown entries {sorted(unknown)}")
     return kind(**{name: tuple(value) if name == "level_dims" else value for name, value in values.items()})
+
+
+def _checksum(header: str, tensors: dict[str, Tensor]) -> str:
+    """Sha256 over the header's text and all weights by name."""
+    digest = hashlib.sha256(header.encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _compact(tensor: Tensor) -> Tensor:

@@ -89,7 +89,11 @@ def load_encoder(name_or_path: str | Path = DEFAULT_ENCODER) -> LoadedModel:
     """
     from napari_ld.model.checkpoint import load_model
 
-    return load_model(resolve(name_or_path))
+    model = load_model(resolve(name_or_path))
+    entry = MODELS.get(str(name_or_path))
+    if entry is not None and model.sha256 != entry.sha256:
+        raise ModelFileError(f"{model.path}: not the file that belongs to this version of napari-ld; install it again")
+    return model
 
 
 def checksum(path: Path) -> str:

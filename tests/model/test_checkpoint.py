@@ -116,6 +116,24 @@ def test_weights_that_are_not_finite(tmp_path: Path, model_file: Path) -> None:
         load_model(tmp_path / "nan.safetensors")
 
 
+def test_damaged_weights_are_noticed(tmp_path: Path, model_file: Path) -> None:
+    content = bytearray(model_file.read_bytes())
+    content[-1000] ^= 1
+    path = tmp_path / "damaged.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ModelFileError, match=r"damaged.safetensors: .* checksum; .* fetch it again"):
+        load_model(path)
+
+
+def test_a_file_in_the_place_of_a_bundled_one(
+    tmp_path: Path, model_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / MODELS["ld-general"].file).write_bytes(model_file.read_bytes())
+    monkeypatch.setattr("napari_ld.model.zoo.WEIGHTS", tmp_path)
+    with pytest.raises(ModelFileError, match="not the file that belongs to this version of napari-ld; install it"):
+        load_encoder("ld-general")
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(position=st.floats(0, 1), bit=st.integers(0, 7))
 def test_a_flipped_bit_is_an_error_or_a_model(tmp_path: Path, model_file: Path, position: float, bit: int) -> None:
