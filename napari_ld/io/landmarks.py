@@ -149,8 +149,8 @@ def _check_header(header: list[str], path: Path) -> None:
     if missing:
         found = ",".join(header) if header else "an empty file"
         raise LandmarkError(
-            f"{path}, line 1: no column {', '.join(missing)}; expected {','.join(COLUMNS)} separated by commas, "
-            f"found {found}"
+            f"{path}, line 1: no column {', '.join(map(repr, missing))}; expected {','.join(COLUMNS)} "
+            f"separated by commas, found {found}"
         )
     twice = sorted({name for name in header if name in MATCH_COLUMNS and header.count(name) > 1})
     if twice:

@@ -89,6 +89,11 @@ def _check_bytes(path: Path, volume: Any, packed: bool) -> None:
         raise ImageError(f"{path} is truncated: it declares {declared} bytes of pixels; copy or export it again")
 
 
+def _beyond_float32() -> np.errstate:
+    """A damaged scale makes pixels infinite; whoever uses them refuses those, and a warning would name no file."""
+    return np.errstate(over="ignore", invalid="ignore")
+
+
 def _pixels(volume: Any, shape: tuple[int, int, int], packed: bool) -> ArrayLike:
     """Planes, rows, columns (and channels)."""
     proxy = volume.dataobj
@@ -97,7 +102,8 @@ def _pixels(volume: Any, shape: tuple[int, int, int], packed: bool) -> ArrayLike
         return samples.view(np.uint8).reshape(*samples.shape, -1)
     scaled = (proxy.slope, proxy.inter) != (1.0, 0.0)
     if packed:
-        values = volume.get_fdata(dtype=np.float32, caching="unchanged") if scaled else proxy.get_unscaled()
+        with _beyond_float32():
+            values = volume.get_fdata(dtype=np.float32, caching="unchanged") if scaled else proxy.get_unscaled()
         return _native(np.asarray(values).reshape(shape, order="F").T)
     if not scaled and proxy.dtype.isnative:
         mapped: ArrayLike = proxy.get_unscaled().reshape(shape, order="F").T
@@ -105,7 +111,8 @@ def _pixels(volume: Any, shape: tuple[int, int, int], packed: bool) -> ArrayLike
 
     def read(plane: int) -> npt.NDArray[Any]:
         index = (slice(None), slice(None), plane, *(0 for _ in volume.shape[3:]))[: len(volume.shape)]
-        return np.asarray(proxy[index]).T.astype(dtype)
+        with _beyond_float32():
+            return np.asarray(proxy[index]).T.astype(dtype)
 
     dtype = np.dtype(np.float32) if scaled else proxy.dtype.newbyteorder("=")
     return LazyStack(shape[::-1], dtype, read)

@@ -30,6 +30,7 @@ __all__ = ["read_tiff"]
 
 _PLANE_LETTERS = {"Z": "z", "T": "t"}
 _PILLOW_COLOURS = {tifffile.PHOTOMETRIC.PALETTE, tifffile.PHOTOMETRIC.YCBCR, tifffile.PHOTOMETRIC.SEPARATED}
+_ALPHA = {tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA}
 _BROKEN = (tifffile.TiffFileError, PIL.UnidentifiedImageError, *DAMAGED)
 
 
@@ -172,6 +173,8 @@ def _page(path: Path, tif: tifffile.TiffFile, index: int) -> npt.NDArray[Any]:
         if "imagecodecs" not in str(error):
             raise
         return _with_pillow(path, index)
+    if page.samplesperpixel == 2 and not set(page.extrasamples) & _ALPHA:
+        raise ImageError(f"{path} has 2 samples a pixel, the second of them no alpha; save the channel to look at")
     pixels = _arranged(path, pixels, page.axes)
     if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and pixels.dtype.kind == "u":
         return np.iinfo(pixels.dtype).max - pixels
@@ -181,14 +184,19 @@ def _page(path: Path, tif: tifffile.TiffFile, index: int) -> npt.NDArray[Any]:
 def _arranged(path: Path, pixels: npt.NDArray[Any], axes: str) -> npt.NDArray[Any]:
     """Samples last and 3 or 4 of them, native byte order, bits as 0 and 255."""
     if pixels.dtype.kind not in "biuf":
-        raise ImageError(f"{path} holds values of type {pixels.dtype}; expected real numbers")
+        raise ImageError(
+            f"{path} holds values of type {pixels.dtype}; expected real numbers: save magnitude or phase alone"
+        )
     pixels = pixels.astype(np.uint8) * np.uint8(255) if pixels.dtype.kind == "b" else pixels
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     if "S" in axes:
         pixels = np.moveaxis(pixels, axes.index("S"), -1)
         samples = pixels.shape[-1]
         if samples > 4:
-            raise ImageError(f"{path} has {samples} samples a pixel; expected 1 (grey), 3 (RGB) or 4 (RGBA)")
+            raise ImageError(
+                f"{path} has {samples} samples a pixel; expected 1 (grey), 3 (RGB) or 4 (RGBA): "
+                "save the channel to look at"
+            )
         pixels = pixels if samples > 2 else pixels[..., 0]  # the second of two is alpha
     return np.ascontiguousarray(pixels)
 

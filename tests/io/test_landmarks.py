@@ -50,8 +50,8 @@ class TestReading:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("", r"points\.csv, line 1: no column image, .*found an empty file"),
-            ("image,landmark,row,column\n", r"points\.csv, line 1: no column plane; expected image,landmark,plane"),
+            ("", r"points\.csv, line 1: no column 'image', .*found an empty file"),
+            ("image,landmark,row,column\n", r"points\.csv, line 1: no column 'plane'; expected image,landmark,plane"),
             ("image;landmark;plane;row;column\n", r"separated by commas, found image;landmark"),
             ("image,landmark,plane,row,column,row\n", r"line 1: column row stands there twice"),
             (HEADER + "a,n,,3,4\na,n2,,x,4\n", r"points\.csv, line 3: row is 'x'; expected a finite number"),

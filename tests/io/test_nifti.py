@@ -155,6 +155,14 @@ class TestBadInput:
             with pytest.raises(ImageError, match=message):
                 read_image(path)
 
+    @pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+    def test_a_scale_beyond_float32_gives_infinite_pixels(self, tmp_path: Path, ending: str) -> None:
+        raw = bytearray(_written(tmp_path / "a.nii", STACK.T).read_bytes())
+        raw[112:116] = np.float32(3e38).tobytes()  # scl_slope
+        path = tmp_path / f"b{ending}"
+        path.write_bytes(gzip.compress(raw) if ending == ".nii.gz" else raw)
+        assert np.isinf(np.asarray(read_image(path).array)).any()
+
     @settings(max_examples=200, deadline=None)
     @given(
         packed=st.booleans(),

@@ -152,7 +152,12 @@ class TestBadInput:
             (
                 STACK.transpose(1, 2, 0),
                 {"photometric": "minisblack", "planarconfig": "contig"},
-                "has 5 samples a pixel",
+                r"a\.tif has 5 samples a pixel; .*: save the channel to look at",
+            ),
+            (
+                COLOUR[0, ..., :2],
+                {"photometric": "minisblack", "planarconfig": "contig"},
+                r"a\.tif has 2 samples a pixel, the second of them no alpha; save the channel",
             ),
         ],
     )
