@@ -89,8 +89,10 @@ def _usage(error: Exception) -> str:
     """Say in one line what was not understood and where the help is."""
     context: typer.Context | None = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "napari-ld"
-    message = getattr(error, "format_message", error.__str__)()
-    return f"{' '.join(message.split())} See '{command} --help'."
+    message = " ".join(getattr(error, "format_message", error.__str__)().split())
+    # typer words a choice like an exception
+    message = message.replace("Value error, ", "").rstrip(".")
+    return f"{message}. See '{command} --help'."
 
 
 def _one_line(error: BaseException) -> str:

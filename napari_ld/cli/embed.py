@@ -21,7 +21,10 @@ def embed(
     encoder: Encoder = None,
     device: DeviceOption = Device.auto,
 ) -> None:
-    """Write the vectors of every plane of IMAGES as DIR/NAME.npz (stacks: DIR/NAME.0000.npz and so on)."""
+    """Write the vectors of every plane of IMAGES.
+
+    They go to DIR/NAME.npz, those of stacks to DIR/NAME.0000.npz and so on.
+    """
     from napari_ld.embedding import FeatureSource
     from napari_ld.io.images import image_keys
     from napari_ld.model.zoo import DEFAULT_ENCODER, load_encoder
@@ -32,7 +35,7 @@ def embed(
     tell(f"{model.header.name} on {source.device.reason}")
     keys = image_keys(source.images)
     make_folder(out)
-    with progress_bar("embed", "plane") as show:
+    with progress_bar("embed") as show:
         for i in range(source.n_planes):
             image, plane = source.address(i)
             suffix = f".{plane:04d}.npz" if source.images[image].is_stack else ".npz"

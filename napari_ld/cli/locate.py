@@ -53,7 +53,7 @@ def locate(
 ) -> None:
     """Find the landmarks of template images on all IMAGES."""
     millimetres = parse_spacing(spacing)
-    check_output(out)
+    check_output(out, inputs=[landmarks, *template, *images])
 
     from napari_ld.embedding import FeatureSource
     from napari_ld.io.images import image_keys
@@ -89,7 +89,7 @@ def locate(
     keys = image_keys(searched)
     stacked = [searched[index].is_stack for index, _ in found]
     write_matches(out, [(keys[index], match) for index, match in found], with_plane=stacked)
-    tell(f"{len(searched)} images: {_counts([match for _, match in found])}")
+    tell(f"{len(searched)} {'image' if len(searched) == 1 else 'images'}: {_counts([match for _, match in found])}")
 
 
 class _Stack:
@@ -147,7 +147,7 @@ def _search(stacks: Sequence[_Stack], templates: Sequence[Template], stack_kind:
 
     found: dict[tuple[int, int, str], Match] = {}
     for stack in stacks:
-        with progress_bar("locate", "plane") as show:
+        with progress_bar("locate") as show:
             for match in locate_in(stack.source, templates, stack_kind=stack_kind, progress=show):
                 member, plane = stack.source.address(match.plane)
                 # a refined match comes after the coarse one and replaces it

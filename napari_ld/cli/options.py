@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -23,7 +24,7 @@ class Device(StrEnum):
 
 
 Images = Annotated[
-    list[Path], typer.Argument(metavar="IMAGES...", help="Images, or folders of images; their sizes may differ.")
+    list[Path], typer.Argument(metavar="IMAGES", help="Images, or folders of images; their sizes may differ.")
 ]
 Encoder = Annotated[
     str | None,
@@ -54,17 +55,28 @@ def parse_spacing(text: str | None) -> tuple[float, ...] | None:
     return numbers
 
 
-def check_output(path: Path) -> None:
+def check_output(path: Path, inputs: Sequence[Path] = ()) -> None:
     """Refuse a file that cannot be written before the work is done, not after it.
+
+    Parameters
+    ----------
+    path : Path
+        File to be written.
+    inputs : sequence of Path
+        Files that the command reads, which must outlive it.
 
     Raises
     ------
     StorageError
-        When the folder is missing or may not be written to, or the path is a folder.
+        When the folder is missing or may not be written to, or the path is a folder, no regular file, or an input.
     """
     folder = path.parent
     if os.path.isdir(path):
         raise StorageError(f"cannot write {path}: it is a folder; add a file name")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise StorageError(f"cannot write {path}: it is not a regular file; choose another name")
+    if any(path.resolve() == given.resolve() for given in inputs):
+        raise StorageError(f"cannot write {path}: it is one of the files to be read; choose another name")
     if not os.path.isdir(folder):
         raise StorageError(f"cannot write {path}: there is no folder {folder}; create it first or correct the path")
     if not os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids):

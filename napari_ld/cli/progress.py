@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def progress_bar(title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
     """Show a bar while the context lasts.
 
     Yields
@@ -20,7 +20,8 @@ def progress_bar(title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
 
     # A log file wants few lines, a person at a terminal a smooth bar.
     interval = 0.1 if sys.stderr.isatty() else 10.0
-    with tqdm(desc=title, unit=unit, file=sys.stderr, mininterval=interval, dynamic_ncols=True) as bar:
+    layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+    with tqdm(desc=title, file=sys.stderr, mininterval=interval, dynamic_ncols=True, bar_format=layout, total=1) as bar:
 
         def show(done: int, total: int) -> None:
             bar.total = total

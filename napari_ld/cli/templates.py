@@ -29,8 +29,10 @@ def rows_of(template: Path, others: Sequence[Path], rows: Sequence[Landmark], ta
     Raises
     ------
     LandmarkError
-        When there is no such row, or a row fits two templates of the same file name.
+        When the template is a folder, there is no such row, or a row fits two templates of the same file name.
     """
+    if template.is_dir():
+        raise LandmarkError(f"the template {template} is a folder; name the image that the landmarks were marked on")
     own = [row for row in rows if _names(row.image, template)]
     if not own:
         named = ", ".join(sorted({row.image for row in rows})) or "none"
@@ -88,8 +90,10 @@ def plane_of(row: Landmark, image: Image, default: int | None) -> int:
         )
     plane = plane or 0
     if plane >= image.n_planes:
+        planes = f"planes are 0 to {image.n_planes - 1}" if image.n_planes > 1 else "only plane is 0"
         raise LandmarkError(
-            f"{image.source}: landmark {row.name!r} lies on plane {plane}, but the planes are 0 to {image.n_planes - 1}"
+            f"{image.source}: landmark {row.name!r} lies on plane {plane}, but the {planes}; correct the column "
+            "'plane' or --plane"
         )
     rows, columns = image.plane_shape
     if not (-0.5 <= row.position[0] <= rows - 0.5 and -0.5 <= row.position[1] <= columns - 0.5):

@@ -102,7 +102,9 @@ def _available() -> dict[str, str]:
         found["cuda"] = f"graphics card {torch.cuda.get_device_name()}"
     if torch.backends.mps.is_available():
         found["mps"] = "Apple graphics (Metal)"
-    found["cpu"] = f"CPU, {torch.get_num_threads()} threads" + ("" if found else " (no graphics card usable by torch)")
+    threads = torch.get_num_threads()
+    cores = f"{threads} thread{'' if threads == 1 else 's'}"
+    found["cpu"] = f"CPU, {cores}" + ("" if found else " (no graphics card usable by torch)")
     return found
 
 

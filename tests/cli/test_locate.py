@@ -227,7 +227,7 @@ def test_row_that_fits_two_templates(
         ("a.png,sella,,96,60", ["a.png", "'sella'", "outside the image of 96 rows and 128 columns"]),
         ("a.png,sella,,40,-1", ["a.png", "outside the image"]),
         ("a.png,sella,,nan,60", ["clicks.csv, line 2", "finite"]),
-        ("a.png,sella,3,40,60", ["a.png", "plane 3", "0 to 0"]),
+        ("a.png,sella,3,40,60", ["a.png", "plane 3", "only plane is 0"]),
         ("a.png,,,40,60", ["clicks.csv, line 2", "no name"]),
         ("a.png,sella,40,60", ["clicks.csv, line 2", "cells"]),
     ],

@@ -52,6 +52,19 @@ def test_output_that_cannot_be_written(tmp_path: Path) -> None:
         check_output(tmp_path / "no" / "out.csv")
 
 
+def test_output_that_is_an_input(tmp_path: Path) -> None:
+    table = tmp_path / "clicks.csv"
+    table.touch()
+    with pytest.raises(StorageError, match=r"clicks.csv: it is one of the files to be read; choose another name"):
+        check_output(tmp_path / "films" / ".." / "clicks.csv", inputs=[table])
+
+
+@pytest.mark.skipif(not Path("/dev/null").is_char_device(), reason="there is no such file there")
+def test_output_that_is_no_file() -> None:
+    with pytest.raises(StorageError, match=r"/dev/null: it is not a regular file; choose another name"):
+        check_output(Path("/dev/null"))
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="permissions work in another way there")
 def test_no_permission(closed_folder: Path) -> None:
     with pytest.raises(StorageError, match=r"out.csv: no permission; choose a folder that you may write to"):

@@ -40,6 +40,11 @@ def test_two_templates_of_one_name_need_their_folders() -> None:
         rows_of(ann, [bob], [_row("film.png")], TABLE)
 
 
+def test_a_folder_is_no_template(tmp_path: Path) -> None:
+    with pytest.raises(LandmarkError, match=r"the template .* is a folder; name the image"):
+        rows_of(tmp_path, [], [_row("film.png")], TABLE)
+
+
 @pytest.mark.parametrize(
     ("image", "plane", "default", "expected"),
     [(FLAT, None, None, 0), (FLAT, 0, None, 0), (STACK, 2, None, 2), (STACK, None, 1, 1), (STACK, 2, 1, 2)],
@@ -52,7 +57,8 @@ def test_plane(image: Image, plane: int | None, default: int | None, expected: i
     ("image", "row", "message"),
     [
         (STACK, _row(""), r"pages.tif: landmark 'sella' names no plane and the template has 3; .* --plane N"),
-        (STACK, _row("", 3), r"pages.tif: .* plane 3, but the planes are 0 to 2"),
+        (STACK, _row("", 3), r"pages.tif: .* plane 3, but the planes are 0 to 2; correct the column 'plane'"),
+        (FLAT, _row("", 1), r"film.png: .* plane 1, but the only plane is 0; correct the column 'plane' or --plane"),
         (FLAT, _row("", None, (7.6, 0)), r"film.png: .* outside the image of 8 rows and 9 columns"),
         (FLAT, _row("", None, (0, -0.6)), r"film.png: .* outside the image"),
     ],
