@@ -109,8 +109,8 @@ class LocateParams:
     candidates: int = 5
     cycle_weight: float = 1.0
     fine: tuple[FineStage, ...] = (FineStage(zoom=2.0, prior_sigma=10.0), FineStage(zoom=4.0, prior_sigma=6.0))
-    confident_level: float = 0.5
-    confident_margin: float = 0.02
+    confident_level: float = 0.7
+    confident_margin: float = 0.05
     absent_level: float = 0.0
     slice_absent_level: float = 0.5
     slice_candidates: int = 8

@@ -18,7 +18,13 @@ SourceOf = Callable[..., FeatureSource]
 
 @pytest.mark.parametrize(
     ("score", "margin", "expected"),
-    [(0.2, 1.0, "absent"), (0.21, 1.0, "uncertain"), (0.61, 0.02, "confident"), (0.9, 0.01, "uncertain")],
+    [
+        (0.2, 1.0, "absent"),
+        (0.21, 1.0, "uncertain"),
+        (0.77, 0.05, "confident"),
+        (0.75, 0.5, "uncertain"),
+        (0.9, 0.04, "uncertain"),
+    ],
 )
 def test_status(score: float, margin: float, expected: str) -> None:
     assert status_of(score, margin, Scale(0.2, 1.0), LocateParams()) == expected
