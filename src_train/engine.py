@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -62,7 +62,6 @@ class Progress:
     terms: dict[str, float]
     images_per_second: float
     data_share: float
-    areas: list[float] = field(default_factory=list)
 
 
 def train(
