@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,18 @@ def _file(store: Store, key: str) -> Path:
     return next(store.root.rglob(f"{key}*"))
 
 
-@pytest.fixture
+@contextmanager
 def small_files_only() -> Iterator[None]:
-    """The system refuses to let a file grow beyond 4096 bytes, as a full disk does."""
+    """The system refuses to let a file grow beyond 4096 bytes, as a full disk does.
+
+    No fixture: pytest writes its own report, perhaps to a file, before fixtures are torn down.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 class TestContentKey:
@@ -114,9 +120,10 @@ class TestAtomicWrite:
             pass
         assert list(tmp_path.iterdir()) == []
 
-    def test_disk_full(self, tmp_path: Path, small_files_only: None) -> None:
+    def test_disk_full(self, tmp_path: Path) -> None:
         path = tmp_path / "a.bin"
-        with pytest.raises(StorageError, match=r"cannot write .*a\.bin: .*free some space"), atomic_write(path) as file:
+        full = pytest.raises(StorageError, match=r"cannot write .*a\.bin: .*free some space")
+        with small_files_only(), full, atomic_write(path) as file:
             file.write(b"0" * 100_000)
         assert list(tmp_path.iterdir()) == []
 
@@ -291,10 +298,10 @@ class TestBound:
 
 
 class TestTrouble:
-    def test_disk_full_changes_nothing(self, tmp_path: Path, small_files_only: None) -> None:
+    def test_disk_full_changes_nothing(self, tmp_path: Path) -> None:
         store = Store(tmp_path)
         store.put(_key("a"), {"x": np.arange(10)})
-        with pytest.raises(StorageError, match="free some space"):
+        with small_files_only(), pytest.raises(StorageError, match="free some space"):
             store.put(_key("b"), {"x": np.zeros(100_000)})
         assert store.get(_key("b")) is None
         np.testing.assert_array_equal(store.get(_key("a"))["x"], np.arange(10))
