@@ -46,7 +46,7 @@ MODELS: dict[str, ModelEntry] = {
     "ld-general": ModelEntry(
         file="ld-general.safetensors",
         kind="encoder",
-        sha256="1cd3d8f689923261d918df9a117cc1ee49be9e8247cfe07cc0d92aaddfe227d9",
+        sha256="5550f021d88e41736fb2e3d43b7285689fbe62c39e5785eb3166e0908439c533",
         modality="X-ray, fundus photographs, CT, MRI, and some ultrasound, skin, histology and electron microscopy",
         licence="research use only; see the card",
         citation="Chen et al., Unsupervised Local Discrimination for Medical Images, arXiv 2108.09440 (method)",
