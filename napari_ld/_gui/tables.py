@@ -14,7 +14,25 @@ MARKS: dict[Status, str] = {"verified": "●", "confident": "◯", "uncertain": 
 _ROOT = QModelIndex()
 
 
-class LandmarkModel(QAbstractTableModel):
+class _Columns(QAbstractTableModel):
+    """The columns of a table: their words and tips."""
+
+    HEADERS: tuple[str, ...]
+    TIPS: tuple[str, ...]
+
+    def columnCount(self, parent: QModelIndex = _ROOT) -> int:
+        """Columns."""
+        return len(self.HEADERS)
+
+    def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        """Words and tips of the columns."""
+        if orientation != Qt.Orientation.Horizontal:
+            return None
+        texts = {Qt.ItemDataRole.DisplayRole: self.HEADERS, Qt.ItemDataRole.ToolTipRole: self.TIPS}
+        return texts[Qt.ItemDataRole(role)][section] if role in texts else None
+
+
+class LandmarkModel(_Columns):
     """One row per landmark: name with its colour, verified, uncertain, shown."""
 
     HEADERS = ("landmark", "✓", "?", "show")
@@ -38,17 +56,6 @@ class LandmarkModel(QAbstractTableModel):
     def rowCount(self, parent: QModelIndex = _ROOT) -> int:
         """Landmarks."""
         return len(self.ids)
-
-    def columnCount(self, parent: QModelIndex = _ROOT) -> int:
-        """Columns."""
-        return len(self.HEADERS)
-
-    def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        """Words and tips of the columns."""
-        if orientation != Qt.Orientation.Horizontal:
-            return None
-        texts = {Qt.ItemDataRole.DisplayRole: self.HEADERS, Qt.ItemDataRole.ToolTipRole: self.TIPS}
-        return texts[Qt.ItemDataRole(role)][section] if role in texts else None
 
     def flags(self, index: QModelIndex) -> Qt.ItemFlag:
         """Names can be edited, the last column can be checked."""
@@ -90,7 +97,7 @@ class LandmarkModel(QAbstractTableModel):
         return False
 
 
-class PointModel(QAbstractTableModel):
+class PointModel(_Columns):
     """One row per plane of the current landmark; an answer of old templates is greyed."""
 
     HEADERS = ("plane", "row, column", "margin", "status")
@@ -131,17 +138,6 @@ class PointModel(QAbstractTableModel):
     def rowCount(self, parent: QModelIndex = _ROOT) -> int:
         """Planes with an answer."""
         return len(self._points)
-
-    def columnCount(self, parent: QModelIndex = _ROOT) -> int:
-        """Columns."""
-        return len(self.HEADERS)
-
-    def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        """Words and tips of the columns."""
-        if orientation != Qt.Orientation.Horizontal:
-            return None
-        texts = {Qt.ItemDataRole.DisplayRole: self.HEADERS, Qt.ItemDataRole.ToolTipRole: self.TIPS}
-        return texts[Qt.ItemDataRole(role)][section] if role in texts else None
 
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         """Text and colour of a cell."""

@@ -12,7 +12,23 @@ import numpy.typing as npt
 __all__ = ["LazyImage", "LazyStack"]
 
 
-class LazyStack:
+class _Lazy:
+    """Size and kind of pixels that are still in their file."""
+
+    def __init__(self, shape: Sequence[int], dtype: npt.DTypeLike) -> None:
+        self.shape = tuple(int(length) for length in shape)
+        self.dtype = np.dtype(dtype)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+
+class LazyStack(_Lazy):
     """A stack whose planes are read one by one.
 
     Parameters
@@ -25,17 +41,8 @@ class LazyStack:
     """
 
     def __init__(self, shape: Sequence[int], dtype: npt.DTypeLike, read: Callable[[int], npt.NDArray[Any]]) -> None:
-        self.shape = tuple(int(length) for length in shape)
-        self.dtype = np.dtype(dtype)
+        super().__init__(shape, dtype)
         self._read = read
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
-
-    def __len__(self) -> int:
-        return self.shape[0]
 
     def __getitem__(self, key: Any) -> Any:
         """Index as numpy does; only the planes that are asked for are read."""
@@ -66,7 +73,7 @@ class LazyStack:
         return planes
 
 
-class LazyImage:
+class LazyImage(_Lazy):
     """A single image that is read each time it is used.
 
     Parameters
@@ -79,17 +86,8 @@ class LazyImage:
     """
 
     def __init__(self, shape: Sequence[int], dtype: npt.DTypeLike, read: Callable[[], npt.NDArray[Any]]) -> None:
-        self.shape = tuple(int(length) for length in shape)
-        self.dtype = np.dtype(dtype)
+        super().__init__(shape, dtype)
         self._read = read
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
-
-    def __len__(self) -> int:
-        return self.shape[0]
 
     def __getitem__(self, key: Any) -> Any:
         return self._read()[key]
