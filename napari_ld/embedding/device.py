@@ -42,10 +42,9 @@ class Device:
 def choose_device(requested: str = "auto", precision: str = "auto") -> Device:
     """Pick device, precision and memory layout; the same answer each time on the same machine.
 
-    The rules come from measurements, not from a timing at run time, whose answer would change with the load of the
-    machine and with it the last digits of every result. On a CPU with AVX-512 the fast encoder took 39 ms for a 384²
-    image in float32 with channels last, 55 ms without, and 34 to 44 ms in bfloat16: only the matrix units (AMX) make
-    bfloat16 clearly faster.
+    The rules are fixed, not timed at run time, whose answer would change with the load of the machine and with it the
+    last digits of every result. On a CPU bfloat16 is taken with matrix units (AMX) only: with AVX-512 BF16 it was
+    faster too (33 against 55 ms for a 384² image), but all published figures were measured in float32.
 
     Parameters
     ----------
