@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from napari_ld.model.checkpoint import LoadedModel as LoadedModel
     from napari_ld.model.checkpoint import load_model as load_model
     from napari_ld.model.zoo import load_encoder as load_encoder
+    from napari_ld.proposals import Regions as Regions
+    from napari_ld.proposals import propose_regions as propose_regions
     from napari_ld.storage import Store as Store
 
 __all__ = [
@@ -44,12 +46,14 @@ __all__ = [
     "LocateParams",
     "Match",
     "NapariLDError",
+    "Regions",
     "Store",
     "Template",
     "__version__",
     "load_encoder",
     "load_model",
     "locate",
+    "propose_regions",
     "read_image",
     "read_images",
     "read_landmarks",
@@ -65,11 +69,13 @@ _HOMES = {
     "LocateParams": "napari_ld.localization",
     "Match": "napari_ld._types",
     "NapariLDError": "napari_ld.errors",
+    "Regions": "napari_ld.proposals",
     "Store": "napari_ld.storage",
     "Template": "napari_ld.localization",
     "load_encoder": "napari_ld.model.zoo",
     "load_model": "napari_ld.model.checkpoint",
     "locate": "napari_ld.localization",
+    "propose_regions": "napari_ld.proposals",
     "read_image": "napari_ld.io.images",
     "read_images": "napari_ld.io.images",
     "read_landmarks": "napari_ld.io.landmarks",

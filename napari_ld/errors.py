@@ -5,6 +5,7 @@
     NapariLDError
     ├── ImageError          pixels that cannot be used (empty, unreadable, wrong channels)
     ├── LandmarkError       landmark tables, names and positions
+    ├── RegionError         masks, regions and examples that cannot be used
     ├── ModelFileError      weights files: corrupt, truncated, foreign, newer format, unknown name
     ├── ConfigError         options and configurations of training
     ├── StorageError        disk full, no permission
@@ -24,6 +25,10 @@ class ImageError(NapariLDError):
 
 class LandmarkError(NapariLDError):
     """A landmark table, name or position that cannot be used."""
+
+
+class RegionError(NapariLDError):
+    """A mask, region or example that cannot be used."""
 
 
 class ModelFileError(NapariLDError):

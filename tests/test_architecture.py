@@ -34,6 +34,7 @@ ROOMS = [
     "napari_ld/localization",
     "napari_ld/model",
     "napari_ld/napari.yaml",
+    "napari_ld/proposals",
     "napari_ld/session",
     "napari_ld/similarity.py",
     "napari_ld/storage.py",

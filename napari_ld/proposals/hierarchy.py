@@ -1,0 +1,112 @@
+"""Regions of the image's own making: the finest basins of its gradient, merged by boundary, colour and embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_ld.embedding import FeatureSource
+from napari_ld.errors import ConfigError
+from napari_ld.proposals.evidence import PlaneEvidence, plane_evidence, region_centres, region_means, vectors_at
+from napari_ld.proposals.job import Job
+from napari_ld.proposals.masks import Mask
+from napari_ld.proposals.merging import MergeParams, boundaries, merge_tree
+from napari_ld.proposals.oversegmentation import basins, gradient_of
+from napari_ld.proposals.regions import Region
+from napari_ld.proposals.tree import RegionTree
+
+__all__ = ["HierarchyParams", "propose_hierarchy", "region_tree", "tree_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class HierarchyParams:
+    """Settings of the hierarchy.
+
+    Attributes
+    ----------
+    n_regions : int
+        Regions per plane.
+    sigma : float
+        Of the gradient whose basins are the finest regions, in pixels.
+    merging : MergeParams
+    """
+
+    n_regions: int = 100
+    sigma: float = 1.0
+    merging: MergeParams = field(default_factory=MergeParams)
+
+    def __post_init__(self) -> None:
+        if self.n_regions < 1 or not self.sigma > 0:
+            raise ConfigError(f"{self}: expected at least 1 region and a sigma above 0")
+
+
+def region_tree(
+    source: FeatureSource,
+    plane: int,
+    params: HierarchyParams | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> RegionTree:
+    """The tree of one plane; cutting it anew takes milliseconds."""
+    return tree_of(plane_evidence(source, plane, cancelled), params)
+
+
+def tree_of(evidence: PlaneEvidence, params: HierarchyParams | None = None) -> RegionTree:
+    """The tree of a plane whose pixels and features are at hand."""
+    params = HierarchyParams() if params is None else params
+    gradient = gradient_of(evidence.channels, params.sigma)
+    labels = basins(gradient)
+    count = int(labels.max()) + 1
+    colour = region_means(labels, evidence.channels, count)
+    vectors = vectors_at(evidence.embedding, *region_centres(labels, count)).astype(np.float64)
+    return merge_tree(labels, colour, vectors, boundaries(labels, gradient), params.merging)
+
+
+def propose_hierarchy(job: Job) -> Iterator[list[Region]]:
+    """``n_regions`` regions of every plane, by the contrast at which they would be merged with a neighbour."""
+    params = job.params
+    if not isinstance(params, HierarchyParams):
+        raise ConfigError(f"got {type(params).__name__}; expected HierarchyParams")
+    for plane in job.planes:
+        evidence = plane_evidence(job.source, plane, job.cancelled)
+        tree = tree_of(evidence, params)
+        yield regions_of_cut(job.source, evidence, tree, params.n_regions)
+
+
+def regions_of_cut(source: FeatureSource, evidence: PlaneEvidence, tree: RegionTree, n_regions: int) -> list[Region]:
+    """Regions of one cut of a tree, numbered from 1; the score is the rank of the contrast with their neighbours."""
+    nodes = tree.nodes(n_regions)
+    present, first = np.unique(nodes, return_index=True)
+    persistence = _merge_heights(tree)[present]
+    rank = persistence.argsort(kind="stable").argsort(kind="stable")
+    labels = tree.cut(n_regions)
+    order = np.argsort(first, kind="stable")  # as the labels are numbered
+    vectors = _mean_vectors(evidence, labels, len(present))
+    image = source.address(evidence.plane)[0]
+    return [
+        Region(
+            id=number,
+            image=image,
+            mask=Mask.from_array(labels == number, evidence.plane),
+            score=float((rank[order[number - 1]] + 1) / len(present)),
+            embedding=vectors[number - 1],
+            kind="hierarchy",
+        )
+        for number in range(1, len(present) + 1)
+    ]
+
+
+def _merge_heights(tree: RegionTree) -> npt.NDArray[np.float64]:
+    """Height at which each node is merged away; infinite for the root."""
+    found = np.full(tree.n_leaves + len(tree.merges), np.inf)
+    found[tree.merges.reshape(-1)] = np.repeat(tree.heights, 2)
+    return found
+
+
+def _mean_vectors(evidence: PlaneEvidence, labels: npt.NDArray[np.int32], count: int) -> npt.NDArray[np.float32]:
+    """Mean embedding of regions 1 to count, of unit length."""
+    rows, columns = region_centres(labels - 1, count)
+    vectors = vectors_at(evidence.embedding, rows, columns)
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-10), np.float32)
