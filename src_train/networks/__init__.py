@@ -1,0 +1,1 @@
+"""What training adds to an encoder: projectors, a restoring decoder, a discriminator; none of it is exported."""
