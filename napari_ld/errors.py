@@ -8,6 +8,7 @@
     ├── RegionError         masks, regions and examples that cannot be used
     ├── ModelFileError      weights files: corrupt, truncated, foreign, newer format, unknown name
     ├── ConfigError         options and configurations of training
+    ├── TrainingError       a training that cannot go on (its loss is not finite)
     ├── StorageError        disk full, no permission
     └── Cancelled           the user pressed Cancel
 """
@@ -37,6 +38,10 @@ class ModelFileError(NapariLDError):
 
 class ConfigError(NapariLDError):
     """An option or configuration that cannot be used."""
+
+
+class TrainingError(NapariLDError):
+    """A training that cannot go on."""
 
 
 class StorageError(NapariLDError):

@@ -67,7 +67,7 @@ def _methods(options: argparse.Namespace) -> int:
     from src_train.methods import METHODS
 
     for name, method in METHODS.items():
-        print(f"{name:8} {(method.__doc__ or '').splitlines()[0]}")
+        print(f"{name:10} {method.summary}")
     return 0
 
 

@@ -13,9 +13,10 @@ from typing import Any, get_type_hints
 from napari_ld.errors import ConfigError
 from napari_ld.model.encoder import CONFIGURATIONS
 from src_train.data.views import ViewParams
-from src_train.engine import Schedule
-from src_train.methods import METHODS
+from src_train.methods import parts_of
 from src_train.methods.ld import LDParams, Weights
+from src_train.optimizers import OPTIMIZERS
+from src_train.schedules import RATES, Schedule
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class TrainConfig:
     Attributes
     ----------
     method : str
-        A name of ``METHODS``.
+        A name of ``METHODS``, with any ``ADD_ONS`` after ``+``.
     encoder : str
         A name of ``CONFIGURATIONS``: ``fast`` or ``ld-paper``.
     name : str
@@ -45,6 +46,8 @@ class TrainConfig:
     seed : int
     precision : {"auto", "float32", "bfloat16"}
         Of the network; ``auto`` takes the one that is faster on this machine. Losses are always float32.
+    device : str
+        ``auto``, ``cpu``, ``cuda``, ``cuda:1`` …, ``mps``.
     """
 
     method: str = "ld"
@@ -58,6 +61,7 @@ class TrainConfig:
     longest_side: int = 1200
     seed: int = 0
     precision: str = "auto"
+    device: str = "auto"
     schedule: Schedule = field(default_factory=Schedule)
     views: ViewParams = field(default_factory=ViewParams)
     weights: Weights = field(default_factory=Weights)
@@ -171,12 +175,20 @@ def _convert(value: Any, hint: Any, key: str, problems: list[str]) -> Any:
 
 def _check(config: TrainConfig) -> list[str]:
     problems = []
-    if config.method not in METHODS:
-        problems.append(f"unknown method {config.method!r}: choose one of {', '.join(METHODS)}")
+    try:
+        parts_of(config.method)
+    except ConfigError as error:
+        problems.append(str(error))
     if config.encoder not in CONFIGURATIONS:
         problems.append(f"unknown encoder configuration {config.encoder!r}: choose one of {', '.join(CONFIGURATIONS)}")
     if config.precision not in ("auto", "float32", "bfloat16"):
         problems.append(f"precision = {config.precision!r}: choose auto, float32 or bfloat16")
+    for key, value, known in (
+        ("optimizer", config.schedule.optimizer, OPTIMIZERS),
+        ("rate", config.schedule.rate, RATES),
+    ):
+        if value not in known:
+            problems.append(f"schedule.{key} = {value!r}: choose one of {', '.join(known)}")
     if not config.data:
         problems.append("no data: give at least one folder of images with --data")
     if config.views.size % 64:

@@ -1,143 +1,181 @@
-"""The one training loop: draws couples, makes views in a thread ahead of the step, optimises, averages weights."""
+"""The one training step and loop: phases, alternating optimisers, mixed precision, averaged weights."""
 
 from __future__ import annotations
 
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from napari_ld.errors import ConfigError
-from napari_ld.model.encoder import DenseEncoder, unit
-from src_train.data.dataset import Dataset
-from src_train.data.views import ViewBatch, ViewMaker
-from src_train.methods.ld import LocalDiscrimination
+from napari_ld.errors import TrainingError
+from src_train.batches import Batches
+from src_train.data.views import ViewBatch
+from src_train.distributed import World, add_gradients
+from src_train.optimizers import build_optimizer, named_parameters
+from src_train.protocol import Method, OptimGroup, Phase, StepContext
+from src_train.schedules import Schedule
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """How long and how fast.
+class Progress:
+    """What the loop reports after a step.
 
     Attributes
     ----------
-    steps : int
-    couples : int
-        Couples of images a step; every image gives two views.
-    first_phase : float
-        Share of the steps in phase 1 (no region losses).
-    learning_rate, weight_decay : float
-        AdamW; the rate rises over ``warmup`` steps and then falls as a cosine to 2 % of itself.
-    average : float
-        Decay of the moving average of the weights, which is what is exported.
-    clip : float
-        Largest norm of the gradient.
-    save_every : int
-        Steps between two writings of the encoder so far.
+    step : int
+        Steps done.
+    phase : str
+    loss : float
+        Sum of the terms of all groups.
+    terms : mapping of str to float
+        Weighted.
+    seconds, waited : float
+        Of the step, and of it for the batch.
+    images : int
+        Views of this process.
     """
 
-    steps: int = 3000
-    couples: int = 4
-    first_phase: float = 0.3
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-4
-    warmup: int = 100
-    average: float = 0.998
-    clip: float = 5.0
-    save_every: int = 200
-
-
-@dataclass
-class Progress:
-    """What the loop reports after a step."""
-
     step: int
-    phase: int
+    phase: str
     loss: float
-    terms: dict[str, float]
-    images_per_second: float
-    data_share: float
+    terms: Mapping[str, float]
+    seconds: float
+    waited: float
+    images: int
 
 
-def train(
-    encoder: DenseEncoder,
-    dataset: Dataset,
-    maker: ViewMaker,
-    method: LocalDiscrimination,
-    schedule: Schedule,
-    *,
-    seed: int = 0,
-    low_precision: bool = True,
-    on_step: Callable[[Progress, DenseEncoder], None] | None = None,
-) -> DenseEncoder:
-    """Train and return the averaged encoder, in evaluation mode.
+class Trainer:
+    """All that changes while a method is trained: its weights, their average, the optimisers, the step.
 
     Parameters
     ----------
-    encoder : DenseEncoder
-        Trained in place.
+    method : Method
+        Moved to the device, in training mode.
+    schedule : Schedule
+    seed : int
+    device : torch.device
     low_precision : bool
-        bfloat16 for the network; the losses stay in float32.
-    on_step : callable, optional
-        Called with the progress and the averaged encoder after every step; may raise to stop.
+        Networks in bfloat16; losses are always float32.
+    world : World
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        schedule: Schedule,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        low_precision: bool = False,
+        world: World | None = None,
+    ) -> None:
+        self.device = torch.device(device)
+        self.method = method.to(self.device).train()
+        self.method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+        self.schedule = schedule
+        self.seed = seed
+        self.low_precision = low_precision
+        self.world = world or World()
+        self.averaged = copy.deepcopy(method.encoder).eval().requires_grad_(False)
+        self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        self.step = 0
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole run."""
+        return sum(phase.steps for phase in self.method.phases)
+
+    def phase(self) -> tuple[Phase, int]:
+        """The phase of the next step (of the last one when all are done), and the steps before it."""
+        index, before = self.method.phase_at(min(self.step, self.steps - 1))
+        return self.method.phases[index], before
+
+    def advance(self, batch: ViewBatch) -> dict[str, float]:
+        """Do one step; returns the weighted terms.
+
+        Raises
+        ------
+        TrainingError
+            When a loss or gradient is not finite; the weights are still those of the step before.
+        """
+        phase, before = self.phase()
+        if self.step == before and phase.fresh_optimizers:
+            self.optimizers.clear()
+        # What a network draws for itself (dropout) follows from the step too.
+        torch.manual_seed(int(np.random.SeedSequence([self.seed, self.step, self.world.rank]).generate_state(1)[0]))
+        context = self.method.context(batch, seed=self.seed, step=self.step, world=self.world)
+        terms: dict[str, float] = {}
+        for group in phase.groups:
+            terms |= self._advance_group(group, context, phase, before)
+        with torch.no_grad():
+            for hook in self.method.after_step:
+                hook(context)
+        average(self.averaged, self.method.encoder, min(self.schedule.average, (1 + self.step) / (10 + self.step)))
+        self.step += 1
+        return terms
+
+    def _advance_group(self, group: OptimGroup, context: StepContext, phase: Phase, before: int) -> dict[str, float]:
+        parameters = self._train_only(group)
+        optimizer = self.optimizer(group)
+        at, of = (self.step - before, phase.steps) if group.rate.span == "phase" else (self.step, self.steps)
+        for options in optimizer.param_groups:
+            options["lr"] = group.optimizer.learning_rate * group.rate(at, of)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.low_precision):
+            terms = self.method.terms(context, group)
+        loss = torch.stack(list(terms.values())).sum()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        add_gradients(parameters.values(), self.world)
+        norm = nn.utils.clip_grad_norm_(parameters.values(), group.clip or math.inf)
+        *values, size = torch.stack([*(term.detach() for term in terms.values()), norm]).tolist()
+        _check_finite(dict(zip(terms, values, strict=True)), size, self.step)
+        optimizer.step()
+        return dict(zip(terms, values, strict=True))
+
+    def optimizer(self, group: OptimGroup) -> torch.optim.Optimizer:
+        """The optimiser of a group, made when it is first needed."""
+        if group.name not in self.optimizers:
+            self.optimizers[group.name] = build_optimizer(named_parameters(self.method, group), group.optimizer)
+        return self.optimizers[group.name]
+
+    def _train_only(self, group: OptimGroup) -> dict[str, nn.Parameter]:
+        """Freeze all parameters but those of the group; returns these."""
+        for name, network in self.method.networks.items():
+            network.requires_grad_(name in group.networks)
+        return named_parameters(self.method, group)
+
+
+def train(trainer: Trainer, batches: Batches, on_step: Callable[[Progress], bool] | None = None) -> bool:
+    """Go on to the last step, or until ``on_step`` returns True; returns whether all steps are done.
 
     Raises
     ------
-    ConfigError
-        When the loss is no longer finite.
+    TrainingError
+        See :meth:`Trainer.advance`.
     """
-    rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
-    encoder.train()
-    encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
-    averaged = copy.deepcopy(encoder).eval()
-    optimizer = torch.optim.AdamW(
-        _parameter_groups(encoder, schedule.weight_decay), lr=schedule.learning_rate, fused=True
-    )
-    batches = _ahead(dataset, maker, schedule, rng)
-    began = waited = 0.0
-    for step in range(schedule.steps):
+    coming = batches.ahead(trainer.step, trainer.steps)
+    while trainer.step < trainer.steps:
         began = time.perf_counter()
-        batch = next(batches)
+        batch = next(coming)
         waited = time.perf_counter() - began
-        phase = 1 if step < schedule.first_phase * schedule.steps else 2
-        for group in optimizer.param_groups:
-            group["lr"] = schedule.learning_rate * rate(step, schedule)
-        with torch.autocast("cpu", torch.bfloat16, enabled=low_precision):
-            terms = method.terms(encoder, batch, phase, generator)
-        loss = torch.stack(list(terms.values())).sum()
-        _check_finite(loss, terms, step)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(encoder.parameters(), schedule.clip)
-        optimizer.step()
-        update_average(averaged, encoder, min(schedule.average, (1 + step) / (10 + step)))
+        phase = trainer.phase()[0].name
+        terms = trainer.advance(batch)
         if on_step is not None:
             seconds = time.perf_counter() - began
-            values = {name: float(value.detach()) for name, value in terms.items()}
-            on_step(
-                Progress(
-                    step + 1, phase, float(loss.detach()), values, 2 * len(batch.first) / seconds, waited / seconds
-                ),
-                averaged,
-            )
-    return averaged
-
-
-def rate(step: int, schedule: Schedule) -> float:
-    """Learning rate of a step, relative to its maximum."""
-    if step < schedule.warmup:
-        return (step + 1) / schedule.warmup
-    share = (step - schedule.warmup) / max(1, schedule.steps - schedule.warmup)
-    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share))
+            loss, images = math.fsum(terms.values()), 2 * len(batch.first)
+            if on_step(Progress(trainer.step, phase, loss, terms, seconds, waited, images)):
+                break
+    coming.close()
+    return trainer.step == trainer.steps
 
 
 @torch.no_grad()
-def update_average(averaged: nn.Module, current: nn.Module, decay: float) -> None:
+def average(averaged: nn.Module, current: nn.Module, decay: float) -> None:
     """Move the averaged weights and statistics towards the current ones."""
     for mean, value in zip(averaged.state_dict().values(), current.state_dict().values(), strict=True):
         if mean.is_floating_point():
@@ -146,49 +184,9 @@ def update_average(averaged: nn.Module, current: nn.Module, decay: float) -> Non
             mean.copy_(value)
 
 
-@torch.no_grad()
-def prototypes_and_areas(
-    encoder: DenseEncoder, dataset: Dataset, maker: ViewMaker, seed: int, batches: int = 40
-) -> tuple[Tensor, Tensor]:
-    """Cluster prototypes (K, D) and mean areas (K,) over views of the training set, in evaluation mode."""
-    rng = np.random.default_rng(seed)
-    regions, areas, weight = torch.zeros(()), torch.zeros(()), 0
-    for _ in range(batches):
-        batch = maker(dataset.draw_couples(4, rng), rng)
-        dense = encoder(batch.second)
-        if dense.clusters is None:
-            raise ConfigError("this encoder has no clustering head: it has no prototypes")
-        shown = dense.clusters.float() * batch.inside_second[:, None]
-        regions = regions + unit(torch.einsum("nkhw,ndhw->nkd", shown, dense.embedding), -1).sum(0)
-        areas = areas + shown.sum((0, 2, 3))
-        weight += int(batch.inside_second.sum())
-    return unit(regions, -1), areas / weight
-
-
-def _ahead(dataset: Dataset, maker: ViewMaker, schedule: Schedule, rng: np.random.Generator) -> Iterator[ViewBatch]:
-    """Make the next batch in a thread while the current one is used; the order of draws stays that of one thread."""
-
-    def make() -> ViewBatch:
-        return maker(dataset.draw_couples(schedule.couples, rng), rng)
-
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(make)
-        while True:
-            batch = coming.result()
-            coming = pool.submit(make)
-            yield batch
-
-
-def _parameter_groups(module: nn.Module, decay: float) -> list[dict[str, object]]:
-    """No weight decay on biases and normalisation."""
-    parameters = list(module.parameters())
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-
-
-def _check_finite(loss: Tensor, terms: dict[str, Tensor], step: int) -> None:
-    if not bool(torch.isfinite(loss)):
-        bad = [name for name, value in terms.items() if not bool(torch.isfinite(value))]
-        raise ConfigError(f"step {step}: the loss is not finite (terms: {', '.join(bad)}); lower the learning rate")
+def _check_finite(terms: Mapping[str, float], norm: float, step: int) -> None:
+    bad = [name for name, value in terms.items() if not math.isfinite(value)]
+    if bad:
+        raise TrainingError(f"step {step}: the loss is not finite (terms: {', '.join(bad)}); lower the learning rate")
+    if not math.isfinite(norm):
+        raise TrainingError(f"step {step}: the gradient is not finite; lower the learning rate or use float32")

@@ -18,17 +18,20 @@ from typing import Any
 
 import torch
 
-from napari_ld.errors import ConfigError, StorageError
+from napari_ld.errors import ConfigError, StorageError, TrainingError
 from napari_ld.model.checkpoint import ModelHeader, load_model, save_model
 from napari_ld.model.encoder import CONFIGURATIONS, DenseEncoder, EncoderConfig, build_encoder
 from napari_ld.model.preprocessing import IntensityNormalization
 from napari_ld.model.zoo import resolve
 from napari_ld.storage import atomic_write
+from src_train.batches import Batches
 from src_train.config import TrainConfig, to_toml
 from src_train.data.dataset import Dataset, load_dataset
 from src_train.data.views import ViewMaker
-from src_train.engine import Progress, Schedule, prototypes_and_areas, train
-from src_train.methods import METHODS
+from src_train.engine import Progress, Trainer, train
+from src_train.methods import build_method, parts_of
+from src_train.prototypes import prototypes_and_areas
+from src_train.schedules import Schedule
 
 EVENTS_VERSION = 1
 _CITATION = "Chen et al., Unsupervised Local Discrimination for Medical Images, arXiv 2108.09440 (method); napari-ld"
@@ -99,14 +102,16 @@ def run_training(config: TrainConfig, out: Path, *, quiet: bool = False) -> Path
     groups = [group.name for group in dataset.groups]
     folder.event("started", planes=len(dataset), groups=groups, precision="bfloat16" if low else "float32")
     maker = ViewMaker(config.views, normalization.mean, normalization.std)
-    method = METHODS[config.method](config.weights, config.losses)
+    names = {name for part in parts_of(config.method) for name in part.tables}
+    tables = {name: getattr(config, name) for name in names}
+    method = build_method(config.method, encoder, config.schedule, tables)
+    trainer = Trainer(method, config.schedule, seed=config.seed, low_precision=low)
     writer = _Writer(out / "encoder.safetensors", config, dataset, normalization)
-    reporter = _Reporter(folder, writer, config.schedule, quiet)
+    reporter = _Reporter(folder, writer, config.schedule, quiet, trainer)
+    averaged = trainer.averaged
     try:
-        averaged = train(
-            encoder, dataset, maker, method, config.schedule, seed=config.seed, low_precision=low, on_step=reporter
-        )
-    except ConfigError as error:
+        train(trainer, Batches(dataset, maker, config.schedule.couples, config.seed), reporter)
+    except TrainingError as error:
         folder.event("failed", reason=str(error))
         raise
     prototypes, areas = prototypes_and_areas(averaged, dataset, maker, config.seed)
@@ -167,16 +172,18 @@ def _starting_point(config: TrainConfig) -> tuple[DenseEncoder, IntensityNormali
 class _Reporter:
     """Console line, events and the encoder so far; the time left is measured, not assumed."""
 
-    def __init__(self, folder: RunFolder, writer: _Writer, schedule: Schedule, quiet: bool) -> None:
+    def __init__(self, folder: RunFolder, writer: _Writer, schedule: Schedule, quiet: bool, trainer: Trainer) -> None:
+        self.trainer = trainer
         self.folder, self.writer, self.schedule, self.quiet = folder, writer, schedule, quiet
         self.began = time.perf_counter()
         self.every = max(1, min(25, schedule.steps // 10))
 
-    def __call__(self, progress: Progress, encoder: DenseEncoder) -> None:
+    def __call__(self, progress: Progress) -> bool:
         if progress.step % self.schedule.save_every == 0:
-            self.writer.write(encoder, progress.step)
+            self.writer.write(self.trainer.averaged, progress.step)
         if progress.step % self.every == 0 or progress.step == self.schedule.steps:
             self._tell(progress)
+        return False
 
     def _tell(self, progress: Progress) -> None:
         steps = self.schedule.steps
@@ -186,7 +193,7 @@ class _Reporter:
         if not self.quiet:
             print(
                 f"step {progress.step}/{steps}  phase {progress.phase}  loss {progress.loss:.3f}  "
-                f"{progress.images_per_second:.1f} images/s  {left / 60:.1f} min left",
+                f"{progress.images / progress.seconds:.1f} images/s  {left / 60:.1f} min left",
                 file=sys.stderr,
             )
 

@@ -33,12 +33,12 @@ class Geometry:
 
     def grid(self) -> Tensor:
         """Image position of every view pixel, ``(B, size, size, 2)``."""
-        positions = transform(self.matrix, pixel_grid(self.size, 1))
+        positions = transform(self.matrix, pixel_grid(self.size, 1, self.matrix.device))
         return positions if self.displacement is None else positions + self.displacement
 
     def cells(self, stride: int) -> Tensor:
         """Image position of the centres of the cells of a map with this stride, ``(B, n, n, 2)``, n = size/stride."""
-        centres = pixel_grid(self.size // stride, stride)
+        centres = pixel_grid(self.size // stride, stride, self.matrix.device)
         positions = transform(self.matrix, centres)
         if self.displacement is None:
             return positions
@@ -82,7 +82,7 @@ def affine(
     first = torch.stack([sign * stretch * cos, sign * stretch * sin], -1)
     second = torch.stack([-sin / stretch, cos / stretch], -1)
     linear = torch.stack([first, second], -1)
-    middle = torch.full((2,), (size - 1) / 2, dtype=scale.dtype)
+    middle = torch.full((2,), (size - 1) / 2, dtype=scale.dtype, device=scale.device)
     return torch.cat([linear, (centre - linear @ middle)[..., None]], -1)
 
 
@@ -99,9 +99,9 @@ def invert(matrix: Tensor) -> Tensor:
     return torch.cat([linear, -linear @ matrix[..., 2:]], -1)
 
 
-def pixel_grid(size: int, stride: int) -> Tensor:
+def pixel_grid(size: int, stride: int, device: torch.device | None = None) -> Tensor:
     """Centres of ``size`` x ``size`` cells of ``stride`` pixels, ``(1, size, size, 2)``."""
-    line = torch.arange(size, dtype=torch.float32) * stride + (stride - 1) / 2
+    line = torch.arange(size, dtype=torch.float32, device=device) * stride + (stride - 1) / 2
     y, x = torch.meshgrid(line, line, indexing="ij")
     return torch.stack([x, y], -1)[None]
 
@@ -124,7 +124,10 @@ def sample(maps: Tensor, points: Tensor, stride: int = 1, mode: str = "bilinear"
     return F.grid_sample(maps, (points * 2 + 1) / extent - 1, mode=mode, padding_mode="border", align_corners=False)
 
 
-def smooth_displacement(batch: int, size: int, amplitude: Tensor, generator: torch.Generator, knots: int = 5) -> Tensor:
-    """Random smooth shifts, ``(batch, size, size, 2)``; ``amplitude`` (batch,): standard deviation in pixels."""
-    coarse = torch.randn(batch, 2, knots, knots, generator=generator) * amplitude[:, None, None, None]
+def smooth_displacement(knots: Tensor, size: int, amplitude: Tensor) -> Tensor:
+    """Smooth shifts, ``(B, size, size, 2)``, from standard normal ``knots`` (B, 2, n, n).
+
+    ``amplitude`` (B,) is the standard deviation in pixels.
+    """
+    coarse = knots * amplitude[:, None, None, None]
     return F.interpolate(coarse, size=(size, size), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)

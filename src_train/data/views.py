@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from src_train.data.dataset import Plane
+from src_train.data.draws import Draws
 from src_train.data.geometry import Geometry, affine, smooth_displacement
 
 
@@ -77,43 +78,56 @@ class ViewBatch:
 
 
 class ViewMaker:
-    """Pure: ``(couples of planes, generator) -> ViewBatch``."""
+    """Pure: ``(couples of planes, generator) -> ViewBatch``.
+
+    Parameters
+    ----------
+    params : ViewParams
+    mean, std : float
+        Of the model's input, for intensities in [0, 1].
+    device : torch.device
+        Where views are resampled and handed out.
+    """
 
     stride = 4
 
-    def __init__(self, params: ViewParams, mean: float, std: float) -> None:
+    def __init__(self, params: ViewParams, mean: float, std: float, device: torch.device | str = "cpu") -> None:
         self.params = params
         self.mean = mean
         self.std = std
+        self.device = torch.device(device)
 
-    def __call__(self, couples: list[tuple[Plane, Plane]], rng: np.random.Generator) -> ViewBatch:
-        """Draw geometry, resample, change intensities."""
-        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    def __call__(
+        self, couples: list[tuple[Plane, Plane]], rng: np.random.Generator, share: slice | None = None
+    ) -> ViewBatch:
+        """Draw geometry, resample, change intensities; ``share``: the couples of this process (default: all)."""
         planes = [plane for couple in couples for plane in couple]
-        first, second = self._geometries(planes, generator)
+        rows = slice(0, len(planes)) if share is None else slice(2 * share.start, 2 * share.stop)
+        draws = Draws(int(rng.integers(2**62)), len(planes), rows, self.device)
+        planes = planes[rows]
+        first, second = self._geometries(planes, draws)
         views = [self._resample(planes, geometry) for geometry in (first, second)]
         inside = [_inside(planes, geometry.cells(self.stride)) for geometry in (first, second)]
         partner = second.to_view(first.cells(self.stride))
         within = ((partner >= 2) & (partner <= self.params.size - 3)).all(-1)
-        images = [(change_intensity(view, generator) - self.mean) / self.std for view in views]
+        images = [(change_intensity(view, draws) - self.mean) / self.std for view in views]
         return ViewBatch(images[0], images[1], partner, within & inside[0], inside[0], inside[1])
 
-    def _geometries(self, planes: list[Plane], generator: torch.Generator) -> tuple[Geometry, Geometry]:
-        p, count = self.params, len(planes)
-
-        def shared(low: float, high: float) -> Tensor:  # one value a couple
-            return _uniform(count // 2, low, high, generator).repeat_interleave(2)
+    def _geometries(self, planes: list[Plane], draws: Draws) -> tuple[Geometry, Geometry]:
+        p = self.params
 
         def own(limit: float) -> Tensor:
-            return _uniform(count, -limit, limit, generator)
+            return draws.uniform(-limit, limit)
 
-        sizes = torch.tensor([plane.size for plane in planes], dtype=torch.float32).flip(-1)  # (x, y)
+        shared = draws.of_couples
+        sizes = _extents(planes, self.device)
         working = sizes.max(-1).values / p.working_size
         fine = shared(0, 1) < p.fine_share
         zoom = torch.where(fine, torch.exp(shared(math.log(1.4), math.log(p.max_zoom))), torch.exp(shared(-0.35, 0.1)))
         relative = torch.stack([shared(0.1, 0.9), shared(0.1, 0.9)], -1)
         relative = torch.where(fine[:, None], relative, 0.5 + 0.5 * (relative - 0.5))
-        base = torch.where(shared(0, 1) < p.turn, shared(-math.pi, math.pi), torch.zeros(count))
+        turned, base = shared(0, 1) < p.turn, shared(-math.pi, math.pi)
+        base = torch.where(turned, base, torch.zeros_like(base))
         mirror = shared(0, 1) < p.flip
         matrices = []
         for _ in range(2):
@@ -128,50 +142,51 @@ class ViewMaker:
                     mirror,
                 )
             )
-        amplitude = _uniform(count, 0, p.elastic, generator) * p.size * working / zoom
-        shift = smooth_displacement(count, p.size, amplitude, generator)
+        amplitude = draws.uniform(0, p.elastic) * p.size * working / zoom
+        shift = smooth_displacement(draws.normal(2, 5, 5), p.size, amplitude)
         return Geometry(matrices[0], p.size, shift), Geometry(matrices[1], p.size)
 
     def _resample(self, planes: list[Plane], geometry: Geometry) -> Tensor:
         """One bilinear resample a view, from the copy whose pixels are nearest in size to the view's."""
         grid = geometry.grid()
+        steps = torch.linalg.det(geometry.matrix[:, :, :2]).abs().sqrt().tolist()
         views = []
-        for index, plane in enumerate(planes):
-            step = float(torch.linalg.det(geometry.matrix[index, :, :2]).abs().sqrt())
+        for plane, positions, step in zip(planes, grid, steps, strict=True):
             level = plane.levels[1] if step > 1.5 else plane.levels[0]
-            scale = torch.tensor([level.shape[2] / plane.size[1], level.shape[1] / plane.size[0]])
-            points = (grid[index] + 0.5) * scale - 0.5
-            extent = torch.tensor([level.shape[2], level.shape[1]], dtype=torch.float32)
-            pixels = (level.float() / 255).expand(3, -1, -1)[None]
+            ratio = (level.shape[2] / plane.size[1], level.shape[1] / plane.size[0])
+            points = (positions + 0.5) * torch.tensor(ratio, device=self.device) - 0.5
+            extent = torch.tensor([level.shape[2], level.shape[1]], dtype=torch.float32, device=self.device)
+            pixels = (level.to(self.device, non_blocking=True).float() / 255).expand(3, -1, -1)[None]
             normal = ((points * 2 + 1) / extent - 1)[None]
             views.append(F.grid_sample(pixels, normal, padding_mode="border", align_corners=False))
         return torch.cat(views)
 
 
+def _extents(planes: list[Plane], device: torch.device) -> Tensor:
+    """``(x, y)`` = columns and rows of every plane."""
+    return torch.tensor([plane.size for plane in planes], dtype=torch.float32).flip(-1).to(device)
+
+
 def _inside(planes: list[Plane], positions: Tensor) -> Tensor:
-    limits = torch.tensor([plane.size for plane in planes], dtype=torch.float32).flip(-1)[:, None, None]
+    limits = _extents(planes, positions.device)[:, None, None]
     return ((positions >= 0) & (positions <= limits - 1)).all(-1)
 
 
-def _uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:
-    return torch.rand(count, generator=generator) * (high - low) + low
-
-
-def change_intensity(views: Tensor, generator: torch.Generator) -> Tensor:
+def change_intensity(views: Tensor, draws: Draws) -> Tensor:
     """Contrast, brightness, gamma, colour, a smooth bias field, blur, noise, inversion and cut-outs, per view.
 
     ``(B, 3, V, V)`` in [0, 1] to the same shape and range.
     """
-    count, size = views.shape[0], views.shape[-1]
+    size = views.shape[-1]
 
     def column(low: float, high: float, channels: int = 1) -> Tensor:
-        return (torch.rand(count, channels, 1, 1, generator=generator) * (high - low)) + low
+        return draws.uniform(low, high, channels, 1, 1)
 
     def chance(probability: float) -> Tensor:
-        return torch.rand(count, 1, 1, 1, generator=generator) < probability
+        return draws.uniform(0, 1, 1, 1, 1) < probability
 
     views = views.clamp(0, 1) ** torch.exp(column(-0.5, 0.5))
-    field = torch.randn(count, 1, 4, 4, generator=generator) * column(0, 0.25)
+    field = draws.normal(1, 4, 4) * column(0, 0.25)
     views = views * torch.exp(F.interpolate(field, size=(size, size), mode="bicubic", align_corners=True))
     views = (views - 0.5) * torch.exp(column(-0.4, 0.4)) + 0.5 + column(-0.15, 0.15)
     views = torch.where(chance(0.5), views * torch.exp(column(-0.15, 0.15, 3)), views)
@@ -179,15 +194,14 @@ def change_intensity(views: Tensor, generator: torch.Generator) -> Tensor:
     views = torch.where(chance(0.1), 1 - views, views)
     blurred = F.avg_pool2d(F.pad(views, (1, 1, 1, 1), mode="replicate"), 3, 1)
     views = torch.where(chance(0.3), blurred, views)
-    views = views + torch.randn(views.shape, generator=generator) * column(0, 0.05) * chance(0.5)
-    return _cut_out(views.clamp(0, 1), generator)
+    views = views + draws.noise(*views.shape[1:]) * column(0, 0.05) * chance(0.5)
+    return _cut_out(views.clamp(0, 1), draws)
 
 
-def _cut_out(views: Tensor, generator: torch.Generator) -> Tensor:
+def _cut_out(views: Tensor, draws: Draws) -> Tensor:
     """Hide one rectangle of up to 30 % of the side in half of the views."""
     size = views.shape[-1]
-    for view in views:
-        draw = torch.rand(5, generator=generator).tolist()
+    for view, draw in zip(views, draws.uniform(0, 1, 5).tolist(), strict=True):
         if draw[0] < 0.5:
             height, width = (int(size * (0.05 + 0.25 * d)) for d in draw[1:3])
             top, left = int(draw[3] * (size - height)), int(draw[4] * (size - width))

@@ -59,14 +59,14 @@ def mutual_matches(
         With fewer fitting matches there is no field, hence no target.
     """
     height, width = first.shape[-2:]
-    source = _cell_positions(height, width)
+    source = _cell_positions(height, width, first.device)
     forward, backward = _nearest(first, second, inside_second), _nearest(second, first, inside_first)
     returned = (source[backward[forward]] - source).norm(dim=-1) <= 1.5
     kept = (returned & inside_first.flatten()).nonzero()[:, 0]
     if len(kept) < least:
         return Matches(kept[:0], source[:0], 0.0)
     here, there, size = source[kept], source[forward[kept]], float(max(height, width))
-    trust, field = torch.ones(len(kept)), there
+    trust, field = torch.ones(len(kept), device=first.device), there
     for limit in (4 * tolerance, 2 * tolerance, tolerance, tolerance):  # reweighted: coarse outliers fade first
         field = _local_affine(here, there, trust, reach * size)
         trust = (1 + ((field - there).norm(dim=-1) / (limit * size)).square()).pow(-2)
@@ -82,8 +82,9 @@ def _nearest(queries: Tensor, keys: Tensor, allowed: Tensor) -> Tensor:
     return similarity.masked_fill_(~allowed.flatten()[None], -2.0).argmax(1)
 
 
-def _cell_positions(height: int, width: int) -> Tensor:
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+def _cell_positions(height: int, width: int, device: torch.device) -> Tensor:
+    lines = torch.arange(height, device=device), torch.arange(width, device=device)
+    y, x = torch.meshgrid(*lines, indexing="ij")
     return torch.stack([x, y], -1).reshape(-1, 2).float()
 
 
@@ -94,7 +95,7 @@ def _local_affine(source: Tensor, target: Tensor, trust: Tensor, reach: float) -
     design = torch.cat([offset, torch.ones_like(offset[..., :1])], -1)
     weighted = (design * weight[..., None]).transpose(1, 2)
     # The slopes are damped, so that few or collinear neighbours fall back to a shift.
-    damping = torch.diag(torch.tensor([1e-2, 1e-2, 1e-6])) * weight.sum(1)[:, None, None]
+    damping = torch.diag(torch.tensor([1e-2, 1e-2, 1e-6], device=source.device)) * weight.sum(1)[:, None, None]
     shift = (target - source)[None].expand(len(source), -1, -1)
     solution: Tensor = torch.linalg.solve(weighted @ design + damping, weighted @ shift)
     return source + solution[:, 2]

@@ -40,7 +40,11 @@ def region_discrimination(clusters: Tensor, embedding: Tensor, temperature: floa
     loss : scalar tensor
     prototypes : (K, D) tensor
     """
-    regions = region_vectors(clusters, embedding)
+    return region_contrast(region_vectors(clusters, embedding), temperature)
+
+
+def region_contrast(regions: Tensor, temperature: float = 0.2) -> tuple[Tensor, Tensor]:
+    """:func:`region_discrimination` of region vectors (n, K, D) that are pooled already."""
     prototypes = unit(regions.mean(0), -1)
     log_p = torch.log_softmax(regions @ prototypes.T / temperature, -1)
     return -log_p.diagonal(dim1=1, dim2=2).mean(), prototypes
@@ -58,5 +62,10 @@ def cluster_balance(clusters: Tensor) -> Tensor:
     The published losses are blind to a channel's area (region vectors have unit length), so channels can die;
     this term keeps them alive. (n, K, h, w) -> scalar.
     """
-    area = clusters.float().mean((0, 2, 3)).clamp_min(1e-12)
-    return math.log(clusters.shape[1]) + (area * area.log()).sum()
+    return area_balance(clusters.float().mean((0, 2, 3)))
+
+
+def area_balance(area: Tensor) -> Tensor:
+    """:func:`cluster_balance` of mean areas (K,) that are known already."""
+    area = area.clamp_min(1e-12)
+    return math.log(len(area)) + (area * area.log()).sum()

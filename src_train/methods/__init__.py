@@ -1,7 +1,69 @@
-"""Self-supervised methods; ``METHODS`` maps a name to the class that computes its loss terms."""
+"""Self-supervised methods: ``METHODS`` and the objectives that can be added to them, ``ADD_ONS``.
+
+A method's name is one of ``METHODS``, with any add-ons after ``+``: ``ld``, ``ld+lrc``.
+"""
 
 from __future__ import annotations
 
-from src_train.methods.ld import LocalDiscrimination
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
-METHODS: dict[str, type[LocalDiscrimination]] = {"ld": LocalDiscrimination}
+from napari_ld.errors import ConfigError
+from napari_ld.model.encoder import DenseEncoder
+from src_train.methods.ld import build_ld
+from src_train.protocol import Method
+from src_train.schedules import Schedule
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the tables.
+
+    Attributes
+    ----------
+    summary : str
+        One line.
+    build : callable
+        Of a method: ``(encoder, schedule, **tables) -> Method``; of an add-on: ``(method, schedule, **tables) ->
+        Method``, usually by :meth:`Method.extended`.
+    tables : tuple of str
+        Tables of the configuration that it is given, by name; a new one is a field of ``TrainConfig``.
+    """
+
+    summary: str
+    build: Callable[..., Method]
+    tables: tuple[str, ...] = ()
+
+
+METHODS: dict[str, Entry] = {
+    "ld": Entry(
+        "Local Discrimination, with pixel contrast and agreement across images", build_ld, ("weights", "losses")
+    ),
+}
+ADD_ONS: dict[str, Entry] = {}
+
+
+def parts_of(name: str) -> tuple[Entry, ...]:
+    """Rows of a method's name: the base and its add-ons.
+
+    Raises
+    ------
+    ConfigError
+        When a part is not known.
+    """
+    base, *others = name.split("+")
+    for part, table in ((base, METHODS), *((other, ADD_ONS) for other in others)):
+        if part not in table:
+            kind = "method" if table is METHODS else "add-on"
+            raise ConfigError(f"unknown {kind} {part!r}: choose one of {', '.join(table) or 'none'}")
+    return (METHODS[base], *(ADD_ONS[other] for other in others))
+
+
+def build_method(name: str, encoder: DenseEncoder, schedule: Schedule, tables: Mapping[str, Any]) -> Method:
+    """Build a method with its add-ons; ``tables`` holds the configuration's tables by name."""
+    base, *others = parts_of(name)
+    method = base.build(encoder, schedule, **{table: tables[table] for table in base.tables})
+    for entry in others:
+        method = entry.build(method, schedule, **{table: tables[table] for table in entry.tables})
+    return method

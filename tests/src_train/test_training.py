@@ -10,16 +10,18 @@ import pytest
 import torch
 from skimage.io import imsave
 
-from napari_ld.errors import ConfigError
+from napari_ld.errors import ConfigError, TrainingError
 from napari_ld.model.checkpoint import load_model
 from napari_ld.model.encoder import CONFIGURATIONS, DenseEncoder, EncoderConfig, build_encoder
 from napari_ld.model.preprocessing import IntensityNormalization
 from src_train.__main__ import main
+from src_train.batches import Batches
 from src_train.config import load_config, to_toml
 from src_train.data.dataset import Dataset, load_dataset
 from src_train.data.views import ViewMaker
-from src_train.engine import Schedule, rate, train, update_average
-from src_train.methods.ld import LDParams, LocalDiscrimination, Weights
+from src_train.engine import Trainer, average, train
+from src_train.methods.ld import LDParams, Weights, build_ld
+from src_train.schedules import Rate, Schedule, model_rate
 
 SMALL = ["views.size=64", "schedule.steps=4", "schedule.couples=2", "schedule.warmup=1", "losses.points=16"]
 
@@ -85,19 +87,28 @@ def test_toml_round_trip(tmp_path: Path) -> None:
 
 
 def test_the_learning_rate_rises_then_falls() -> None:
-    schedule = Schedule(steps=100, warmup=10)
-    values = [rate(step, schedule) for step in range(100)]
+    rate = model_rate(Schedule(steps=100, warmup=10))
+    values = [rate(step, 100) for step in range(100)]
     assert values[0] == pytest.approx(0.1)
     assert max(values) == pytest.approx(1.0)
     assert values[-1] < 0.03
     assert values.index(max(values)) in (9, 10)
 
 
+def test_the_published_rate_halves_every_ten_epochs() -> None:
+    rate = model_rate(Schedule(rate="halving", halve_every=10_000))
+    assert [1e-3 * rate(1000 * epoch, 80_000) for epoch in (0, 10, 20, 79)] == [1e-3, 5e-4, 2.5e-4, 7.8125e-6]
+    assert rate.span == "phase"
+    assert Rate()(7, 9) == 1
+    with pytest.raises(ConfigError, match=r"unknown rate 'slow'.*cosine, halving, constant"):
+        Rate("slow")(0, 1)
+
+
 def test_average_moves_towards_the_current_weights() -> None:
     first, second = torch.nn.BatchNorm1d(2), torch.nn.BatchNorm1d(2)
     torch.nn.init.constant_(second.weight, 3.0)
     second.num_batches_tracked.fill_(7)
-    update_average(first, second, 0.75)
+    average(first, second, 0.75)
     torch.testing.assert_close(first.weight.detach(), torch.full((2,), 1.5))
     assert int(first.num_batches_tracked) == 7
 
@@ -108,8 +119,9 @@ def test_terms_sum_to_the_loss_and_reach_every_weight(folder: Path, configuratio
     encoder = build_encoder(CONFIGURATIONS[configuration], 0).train()
     weights = Weights(mixup=0.1)
     batch = maker(dataset.draw_couples(2, np.random.default_rng(0)), np.random.default_rng(0))
-    method = LocalDiscrimination(weights, LDParams(points=16, least_agreement=0.0))
-    terms = method.terms(encoder, batch, 2, torch.Generator().manual_seed(0))
+    method = build_ld(encoder, Schedule(first_phase=0.0), weights, LDParams(points=16, least_agreement=0.0))
+    (group,) = method.phases[0].groups
+    terms = method.terms(method.context(batch), group)
     expected = {"pixel", "patch", "mixup", "region", "entropy", "balance", "mutual"}
     assert expected <= terms.keys() <= expected | {"level"}
     torch.stack(list(terms.values())).sum().backward()
@@ -120,25 +132,24 @@ def test_terms_sum_to_the_loss_and_reach_every_weight(folder: Path, configuratio
 def test_phase_one_has_no_region_terms_and_zero_weights_switch_terms_off(folder: Path) -> None:
     encoder, dataset, maker = _batch(folder)
     batch = maker(dataset.draw_couples(2, np.random.default_rng(0)), np.random.default_rng(0))
-    method = LocalDiscrimination(Weights(patch=0.0, level=0.0), LDParams(points=8))
-    assert method.terms(encoder.train(), batch, 1, torch.Generator()).keys() == {"pixel"}
+    method = build_ld(encoder.train(), Schedule(), Weights(patch=0.0, level=0.0), LDParams(points=8))
+    assert [phase.name for phase in method.phases] == ["patches", "regions"]
+    assert method.terms(method.context(batch), method.phases[0].groups[0]).keys() == {"pixel"}
+
+
+def _trainer(folder: Path, schedule: Schedule, params: LDParams) -> tuple[Trainer, Batches]:
+    encoder, dataset, maker = _batch(folder)
+    trainer = Trainer(build_ld(encoder, schedule, Weights(), params), schedule)
+    return trainer, Batches(dataset, maker, schedule.couples, 0)
 
 
 def test_training_is_reproducible_and_learns(folder: Path) -> None:
     def final() -> tuple[list[float], dict[str, torch.Tensor]]:
-        encoder, dataset, maker = _batch(folder)
+        schedule = Schedule(steps=12, couples=2, warmup=2, first_phase=0.9, learning_rate=3e-3)
+        trainer, batches = _trainer(folder, schedule, LDParams(points=32))
         losses: list[float] = []
-        method = LocalDiscrimination(Weights(), LDParams(points=32))
-        averaged = train(
-            encoder,
-            dataset,
-            maker,
-            method,
-            Schedule(steps=12, couples=2, warmup=2, first_phase=0.9, learning_rate=3e-3),
-            low_precision=False,
-            on_step=lambda progress, _: losses.append(progress.terms["pixel"]),
-        )
-        return losses, averaged.state_dict()
+        assert train(trainer, batches, lambda progress: losses.append(progress.terms["pixel"]) is not None)
+        return losses, trainer.averaged.state_dict()
 
     losses, weights = final()
     again, same = final()
@@ -148,11 +159,10 @@ def test_training_is_reproducible_and_learns(folder: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(folder: Path) -> None:
-    encoder, dataset, maker = _batch(folder)
-    torch.nn.init.constant_(encoder.network.pyramid.stem[0][0].weight, float("nan"))
-    method = LocalDiscrimination(Weights(), LDParams(points=8))
-    with pytest.raises(ConfigError, match=r"step 0: the loss is not finite.*pixel"):
-        train(encoder, dataset, maker, method, Schedule(steps=1, couples=2), low_precision=False)
+    trainer, batches = _trainer(folder, Schedule(steps=1, couples=2), LDParams(points=8))
+    torch.nn.init.constant_(trainer.method.encoder.network.pyramid.stem[0][0].weight, float("nan"))
+    with pytest.raises(TrainingError, match=r"step 0: the loss is not finite.*pixel"):
+        train(trainer, batches)
 
 
 def test_dataset_excludes_names_and_refuses_emptiness(folder: Path) -> None:

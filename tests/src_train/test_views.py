@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src_train.data.dataset import Plane
+from src_train.data.draws import Draws
 from src_train.data.geometry import Geometry, affine, invert, pixel_grid, sample, smooth_displacement, transform
 from src_train.data.views import ViewMaker, ViewParams, change_intensity
 
@@ -25,8 +26,7 @@ def _coordinate_plane(rows: int = 300, columns: int = 200) -> Plane:
 def test_partners_show_the_same_place() -> None:
     maker = ViewMaker(ViewParams(size=128, working_size=200), 0.5, 0.25)
     plane = _coordinate_plane()
-    generator = torch.Generator().manual_seed(3)
-    first, second = maker._geometries([plane] * 8, generator)
+    first, second = maker._geometries([plane] * 8, Draws(3, 8))
     views = [maker._resample([plane] * 8, geometry) for geometry in (first, second)]
     partner = second.to_view(first.cells(4))
     here = sample(views[0], pixel_grid(32, 4).expand(8, -1, -1, -1))
@@ -61,7 +61,7 @@ def test_the_same_seed_makes_the_same_views() -> None:
 
 def test_intensity_changes_stay_in_range() -> None:
     views = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    changed = change_intensity(views.clone(), torch.Generator().manual_seed(1))
+    changed = change_intensity(views.clone(), Draws(1, 6))
     assert changed.shape == views.shape
     assert float(changed.min()) >= 0
     assert float(changed.max()) <= 1
@@ -95,8 +95,18 @@ def test_inverse_and_centre_of_an_affine(angle: float, scale: float, x: float, s
 
 
 def test_a_displaced_view_has_no_closed_inverse() -> None:
-    shift = smooth_displacement(1, 16, torch.tensor([2.0]), torch.Generator().manual_seed(0))
+    shift = smooth_displacement(Draws(0, 1).normal(2, 5, 5), 16, torch.tensor([2.0]))
     geometry = Geometry(torch.tensor([[[1.0, 0, 0], [0, 1.0, 0]]]), 16, shift)
     torch.testing.assert_close(geometry.grid() - shift, pixel_grid(16, 1))
     with pytest.raises(ValueError, match="no closed inverse"):
         geometry.to_view(torch.zeros(1, 2, 2))
+
+
+def test_processes_share_the_batch_of_one() -> None:
+    maker = ViewMaker(ViewParams(size=64), 0.5, 0.25)
+    couples = [(_coordinate_plane(rows), _coordinate_plane()) for rows in (300, 150, 200, 260)]
+    whole = maker(couples, np.random.default_rng(5))
+    shares = [maker(couples, np.random.default_rng(5), slice(start, start + 2)) for start in (0, 2)]
+    for name in ("first", "second", "partner", "overlap", "inside_first", "inside_second"):
+        joined = torch.cat([getattr(share, name) for share in shares])
+        assert torch.equal(joined, getattr(whole, name)), name

@@ -1,0 +1,47 @@
+"""Batches of views by step: each is a function of (seed, step) alone, so a resumed run sees what it would have seen."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from src_train.data.dataset import Dataset
+from src_train.data.views import ViewBatch, ViewMaker
+from src_train.distributed import World
+
+
+class Batches:
+    """The share that this process has of the global batch of every step.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    maker : ViewMaker
+    couples : int
+        Of the global batch.
+    seed : int
+    world : World
+    """
+
+    def __init__(self, dataset: Dataset, maker: ViewMaker, couples: int, seed: int, world: World | None = None) -> None:
+        self.dataset = dataset
+        self.maker = maker
+        self.couples = couples
+        self.seed = seed
+        self.share = (world or World()).share(couples)
+
+    def at(self, step: int) -> ViewBatch:
+        """The batch of one step."""
+        rng = np.random.default_rng(np.random.SeedSequence([self.seed, step]))
+        return self.maker(self.dataset.draw_couples(self.couples, rng), rng, self.share)
+
+    def ahead(self, first: int, stop: int) -> Generator[ViewBatch, None, None]:
+        """Batches of the steps ``first`` to ``stop``, the next one made in a thread while one is used."""
+        with ThreadPoolExecutor(1) as pool:
+            coming = [pool.submit(self.at, step) for step in range(first, min(first + 1, stop))]
+            for step in range(first, stop):
+                batch = coming.pop().result()
+                coming += [pool.submit(self.at, step + 1)] if step + 1 < stop else []
+                yield batch

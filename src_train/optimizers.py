@@ -1,0 +1,88 @@
+"""Optimisers by name, and their state as named tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from napari_ld.errors import ConfigError
+from src_train.protocol import Method, OptimGroup, OptimizerParams
+
+ParamGroups = list[dict[str, Any]]
+
+
+def _adamw(groups: ParamGroups, params: OptimizerParams) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(groups, lr=params.learning_rate, betas=params.betas, fused=True)
+
+
+def _adam(groups: ParamGroups, params: OptimizerParams) -> torch.optim.Optimizer:
+    return torch.optim.Adam(groups, lr=params.learning_rate, betas=params.betas, fused=True)
+
+
+def _sgd(groups: ParamGroups, params: OptimizerParams) -> torch.optim.Optimizer:
+    return torch.optim.SGD(groups, lr=params.learning_rate, momentum=params.momentum)
+
+
+OPTIMIZERS: dict[str, Callable[[ParamGroups, OptimizerParams], torch.optim.Optimizer]] = {
+    "adamw": _adamw,
+    "adam": _adam,
+    "sgd": _sgd,
+}
+
+
+def named_parameters(method: Method, group: OptimGroup) -> dict[str, nn.Parameter]:
+    """Parameters that a group trains, by ``network.parameter``."""
+    return {
+        f"{network}.{name}": parameter
+        for network in group.networks
+        for name, parameter in method.networks[network].named_parameters()
+    }
+
+
+def build_optimizer(parameters: Mapping[str, nn.Parameter], params: OptimizerParams) -> torch.optim.Optimizer:
+    """An optimiser without state; biases and normalisation do not decay unless ``decay_all``.
+
+    Raises
+    ------
+    ConfigError
+        When its kind is not in :data:`OPTIMIZERS`.
+    """
+    if params.kind not in OPTIMIZERS:
+        raise ConfigError(f"unknown optimizer {params.kind!r}: choose one of {', '.join(OPTIMIZERS)}")
+    decaying = [p for p in parameters.values() if p.ndim > 1 or params.decay_all]
+    others = [p for p in parameters.values() if p.ndim <= 1 and not params.decay_all]
+    groups = [
+        {"params": decaying, "weight_decay": params.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    return OPTIMIZERS[params.kind]([group for group in groups if group["params"]], params)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
+    """State of an optimiser as ``parameter/slot``; what has not stepped yet has none."""
+    return {
+        f"{name}/{slot}": value
+        for name, parameter in parameters.items()
+        for slot, value in optimizer.state.get(parameter, {}).items()
+        if isinstance(value, Tensor)
+    }
+
+
+def load_optimizer_tensors(
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter], tensors: Mapping[str, Tensor]
+) -> None:
+    """Put a state back that :func:`optimizer_tensors` gave.
+
+    Slots as large as their parameter also take its layout in memory: fused kernels read both in storage order.
+    """
+    for key, value in tensors.items():
+        name, _, slot = key.rpartition("/")
+        parameter = parameters[name]
+        if value.shape == parameter.shape:
+            value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        elif value.ndim or next(iter(optimizer.param_groups))["fused"]:
+            value = value.to(parameter.device)
+        optimizer.state[parameter][slot] = value

@@ -1,0 +1,38 @@
+"""Cluster prototypes and areas of a trained encoder, over views of its training set."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_ld.errors import ConfigError
+from napari_ld.model.encoder import DenseEncoder, unit
+from src_train.data.dataset import Dataset
+from src_train.data.views import ViewMaker
+
+
+@torch.no_grad()
+def prototypes_and_areas(
+    encoder: DenseEncoder, dataset: Dataset, maker: ViewMaker, seed: int, batches: int = 40
+) -> tuple[Tensor, Tensor]:
+    """Prototypes (K, D) and mean areas (K,) of the clusters, in evaluation mode.
+
+    Raises
+    ------
+    ConfigError
+        When the encoder has no clustering head.
+    """
+    rng = np.random.default_rng(seed)
+    regions, areas = (torch.zeros((), device=maker.device) for _ in range(2))
+    weight = 0
+    for _ in range(batches):
+        batch = maker(dataset.draw_couples(4, rng), rng)
+        dense = encoder(batch.second)
+        if dense.clusters is None:
+            raise ConfigError("this encoder has no clustering head: it has no prototypes")
+        shown = dense.clusters.float() * batch.inside_second[:, None]
+        regions = regions + unit(torch.einsum("nkhw,ndhw->nkd", shown, dense.embedding), -1).sum(0)
+        areas = areas + shown.sum((0, 2, 3))
+        weight += int(batch.inside_second.sum())
+    return unit(regions, -1).cpu(), (areas / weight).cpu()
