@@ -1,25 +1,48 @@
-"""Propose regions of images: masks with scores that a person accepts or rejects."""
+"""Propose regions of images: masks with scores that a person accepts or rejects.
 
-from napari_ld.proposals._propose import PROPOSERS, Proposer, propose_regions, stream_regions
-from napari_ld.proposals.examples import Example
-from napari_ld.proposals.hierarchy import HierarchyParams, region_tree
-from napari_ld.proposals.masks import Mask
-from napari_ld.proposals.ranking import Ranking
-from napari_ld.proposals.regions import Decision, Region, Regions
-from napari_ld.proposals.tree import RegionTree
+Importing this package loads no torch, so that tables of regions can be read without; names are fetched when used.
+"""
 
-__all__ = [
-    "PROPOSERS",
-    "Decision",
-    "Example",
-    "HierarchyParams",
-    "Mask",
-    "Proposer",
-    "Ranking",
-    "Region",
-    "RegionTree",
-    "Regions",
-    "propose_regions",
-    "region_tree",
-    "stream_regions",
-]
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_ld.proposals._propose import PROPOSERS as PROPOSERS
+    from napari_ld.proposals._propose import Proposer as Proposer
+    from napari_ld.proposals._propose import propose_regions as propose_regions
+    from napari_ld.proposals._propose import stream_regions as stream_regions
+    from napari_ld.proposals.examples import Example as Example
+    from napari_ld.proposals.hierarchy import HierarchyParams as HierarchyParams
+    from napari_ld.proposals.hierarchy import region_tree as region_tree
+    from napari_ld.proposals.masks import Mask as Mask
+    from napari_ld.proposals.ranking import Ranking as Ranking
+    from napari_ld.proposals.regions import Decision as Decision
+    from napari_ld.proposals.regions import Region as Region
+    from napari_ld.proposals.regions import Regions as Regions
+    from napari_ld.proposals.tree import RegionTree as RegionTree
+
+_HOMES = {
+    "PROPOSERS": "_propose",
+    "Decision": "regions",
+    "Example": "examples",
+    "HierarchyParams": "hierarchy",
+    "Mask": "masks",
+    "Proposer": "_propose",
+    "Ranking": "ranking",
+    "Region": "regions",
+    "RegionTree": "tree",
+    "Regions": "regions",
+    "propose_regions": "_propose",
+    "region_tree": "hierarchy",
+    "stream_regions": "_propose",
+}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    """Fetch a name from its file."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(_HOMES)}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -8,6 +8,7 @@ short by a crash is left out when reading.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import time
@@ -43,6 +44,23 @@ def image_key(image: Image, stem: str) -> str:
     return digest.hexdigest()[:32]
 
 
+def geometry(image: Image) -> dict[str, Any]:
+    """What is kept of an image, so that masks can be written without it: no name, no pixels."""
+    return {
+        "shape": [int(side) for side in image.array.shape],
+        "axes": image.axes,
+        "affine": image.affine.tolist() if image.affine is not None else None,
+        "spacing": list(image.spacing) if image.spacing is not None else None,
+    }
+
+
+def image_like(entry: dict[str, Any]) -> Image:
+    """Image of the kept geometry; all its pixels are 0."""
+    affine = np.array(entry["affine"], np.float64) if entry["affine"] is not None else None
+    spacing = tuple(entry["spacing"]) if entry["spacing"] is not None else None
+    return Image(np.broadcast_to(np.uint8(0), tuple(entry["shape"])), entry["axes"], affine, spacing)
+
+
 class SessionLog:
     """Append-only file of one session on one image.
 
@@ -52,10 +70,13 @@ class SessionLog:
     ----------
     root : Path
         Folder of all sessions.
+    image : dict
+        :func:`geometry` of the image, for the first line.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, image: dict[str, Any] | None = None) -> None:
         self._root = root
+        self._image = image or {}
         self._name = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:8]}.jsonl"
         self._waiting: list[dict[str, Any]] = []
         self.path: Path | None = None
@@ -73,8 +94,8 @@ class SessionLog:
         if waiting:
             self._write(waiting)
 
-    def append(self, entry: dict[str, Any]) -> None:
-        """Write one change.
+    def append(self, *entries: dict[str, Any]) -> None:
+        """Write changes, each with the time of its making.
 
         Raises
         ------
@@ -82,11 +103,11 @@ class SessionLog:
             When the disk is full or the folder cannot be written; the change stays in memory and is written with the
             next one that succeeds.
         """
-        if self.path is None:
-            self._waiting.append(entry)
-        else:
+        now = round(time.time(), 2)
+        self._waiting += [entry if "t" in entry else {**entry, "t": now} for entry in entries]
+        if self.path is not None:
             waiting, self._waiting = self._waiting, []
-            self._write([*waiting, entry])
+            self._write(waiting)
 
     def _write(self, entries: list[dict[str, Any]]) -> None:
         path = self.path
@@ -95,7 +116,7 @@ class SessionLog:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             fresh = not path.exists()
-            head = [{"op": "session", "version": FORMAT_VERSION}] if fresh else []
+            head = [{"op": "session", "version": FORMAT_VERSION, "image": self._image}] if fresh else []
             text = "".join(json.dumps(entry, separators=(",", ":")) + "\n" for entry in [*head, *entries])
             _append_whole(path, text.encode())
         except OSError as error:
@@ -119,6 +140,19 @@ def _append_whole(path: Path, data: bytes) -> None:
             raise
 
 
+def read_image(path: Path) -> Image | None:
+    """Geometry of the image that a log is about; None where it was not kept.
+
+    Raises
+    ------
+    StorageError
+        As :func:`read_log`.
+    """
+    with_head = next(_checked(path), None)
+    image = with_head.get("image") if with_head is not None else None
+    return image_like(image) if image else None
+
+
 def read_log(path: Path) -> Iterator[dict[str, Any]]:
     """Entries of a log, up to the first line that is not whole.
 
@@ -127,6 +161,11 @@ def read_log(path: Path) -> Iterator[dict[str, Any]]:
     StorageError
         When the file cannot be read, is not a session log, or was written by a newer version.
     """
+    yield from itertools.islice(_checked(path), 1, None)
+
+
+def _checked(path: Path) -> Iterator[dict[str, Any]]:
+    """Whole lines of a log, the first of which says that it is one."""
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:
@@ -143,5 +182,4 @@ def read_log(path: Path) -> Iterator[dict[str, Any]]:
                 f"{path} has format version {entry.get('version')}, this napari-ld reads version {FORMAT_VERSION}; "
                 "update napari-ld to open it."
             )
-        if number > 0:
-            yield entry
+        yield entry

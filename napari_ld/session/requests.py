@@ -81,12 +81,16 @@ class Located:
 
 @dataclass(frozen=True, slots=True)
 class SavedWork:
-    """Earlier work on the same image, found on disk: how much, and when it was saved (seconds since 1970)."""
+    """Earlier work on the same image, found on disk: how much, and when it was saved (seconds since 1970).
+
+    ``decided`` counts the regions that were accepted or rejected.
+    """
 
     path: Path
     landmarks: int
     verified: int
     saved: float
+    decided: int = 0
 
 
 @dataclass(frozen=True, slots=True)

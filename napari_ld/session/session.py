@@ -1,4 +1,4 @@
-"""The state of one panel: image, encoder, landmarks, selection and work under way.
+"""The state of one panel: image, encoder, landmarks, regions, selection and work under way.
 
 Free of Qt and napari. Views listen to the signals and call the methods; workers get frozen requests and their results
 come back through :meth:`Session.accept`.
@@ -6,98 +6,55 @@ come back through :meth:`Session.accept`.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar
 
-from psygnal import Signal
-
-from napari_ld._types import Image, Match, Position, Status
-from napari_ld.errors import LandmarkError, StorageError
+from napari_ld._types import Image
+from napari_ld.errors import StorageError
 from napari_ld.session import tracks as t
-from napari_ld.session.changes import difference
-from napari_ld.session.edits import Edit, Editor, track_of
-from napari_ld.session.history import History
-from napari_ld.session.log import SessionLog, read_log, sessions_folder
-from napari_ld.session.replay import replay
+from napari_ld.session.image_work import Work
+from napari_ld.session.landmarks import LandmarkWork
+from napari_ld.session.log import read_log
+from napari_ld.session.region_changes import Change, to_json
+from napari_ld.session.replay import Past, replay
 from napari_ld.session.requests import (
     EmbeddingProgress,
     Identified,
     IdentifyRequest,
     Located,
-    LocateRequest,
     Result,
     SavedWork,
     SourceReady,
-    TrackQuestion,
 )
+from napari_ld.session.review import RegionReview
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What the workers are doing, for the progress bar and the status line."""
-
-    running: bool = False
-    embedded: int = 0
-    total: int = 0
-    encoder: str = ""
-    device: str = ""
-    reason: str = ""
-    error: str = ""
-
-
-class Session:
+class Session(LandmarkWork):
     """All mutable state of one panel; one per viewer, never global.
 
     Parameters
     ----------
     sessions : Path or None
         Folder of the autosave logs; None: ``NAPARI_LD_SESSIONS`` or the user's data directory.
+
+    Attributes
+    ----------
+    regions : RegionReview
+        Proposals, decisions and accepted pixels of the image.
     """
 
-    image_changed: ClassVar[Signal] = Signal()
-    """Another image, or none."""
-    points_changed: ClassVar[Signal] = Signal()
-    """Landmarks, their points, or how they are shown."""
-    current_changed: ClassVar[Signal] = Signal()
-    """Another landmark is current, or a click is awaited or no longer so."""
-    work_changed: ClassVar[Signal] = Signal()
-    """Progress, device, errors, or the offer to restore."""
-    work_wanted: ClassVar[Signal] = Signal()
-    """Templates changed: there is something for the encoder to do."""
-
     def __init__(self, sessions: Path | None = None) -> None:
-        self._sessions = sessions or sessions_folder()
-        self._generations = itertools.count(1)
-        self._serials = itertools.count(1)
         self._own_logs: set[Path] = set()
-        self.encoder = ""
-        self.device = "auto"
-        self.stack_kind = "images"
         self._plane_axis = "p"
-        self.threshold: float | None = None
-        self.corrections_teach = True
-        self.obstacle = ""
-        self.hidden: frozenset[str] = frozenset()
-        self._reset(None, "")
+        self.regions = RegionReview(self._commit_regions, self.save)
+        super().__init__(sessions)
 
-    def _reset(self, image: Image | None, stem: str) -> None:
-        self.serial = next(self._serials)
-        self.image = image
-        self.stem = stem
-        self.state: t.State = t.EMPTY
-        self.history = History()
-        self.current: str | None = None
-        self.awaiting_click = False
+    def _take(self, image: Image | None, stem: str) -> None:
+        super()._take(image, stem)
         self.found: SavedWork | None = None
-        self.autosave_error = ""
-        self._asked: set[tuple[str, int]] = set()
-        self.work = Work(total=image.n_planes if image else 0)
-        self._log = SessionLog(self._sessions)
+        self.regions.open_image(image)
 
     def open_image(self, image: Image | None, stem: str = "") -> None:
         """Work on another image, or on none; the work on the last one is on disk and offered when it returns.
@@ -108,7 +65,7 @@ class Session:
         stem : str
             Name without folder and suffix; only its hash is stored.
         """
-        self._reset(image, stem)
+        self._take(image, stem)
         if image and image.is_stack and image.axes[0] != self._plane_axis:
             self._plane_axis = image.axes[0]
             self.stack_kind = "volume" if self._plane_axis == "z" else "images"  # until the person chooses
@@ -134,191 +91,39 @@ class Session:
         self.work_changed.emit()
         self._want_work()
 
-    @property
-    def context(self) -> str:
-        """Hash of encoder and stack kind; tells present answers from older ones and holds no path."""
-        return hashlib.sha256(f"{self.encoder}|{self.stack_kind}".encode()).hexdigest()[:12]
+    # --- one undo stack -----------------------------------------------------------------------------------------------
 
-    @property
-    def n_planes(self) -> int:
-        """Planes of the image; 0 without one."""
-        return self.image.n_planes if self.image else 0
+    def _commit_regions(self, label: str, change: Change) -> None:
+        self.history.record_regions(label, change)
+        self.save({"op": "regions", "label": label, **to_json(change)})
+        self._change_regions(change)
 
-    def _edit(self, label: str, after: t.State) -> None:
-        before, self.state = self.state, after
-        self.history.record(label, before)
-        self._save({"op": "step", "label": label, **difference(before, after)})
-        self._settle()
-
-    def _settle(self) -> None:
-        if self.current not in self.state:
-            self.current = next(reversed(list(self.state)), None)
-        track = self.state.get(self.current) if self.current else None
-        # After the undo of a first click the landmark waits for that click again.
-        self.awaiting_click = track is not None and (self.awaiting_click or not track.points)
-        self.current_changed.emit()
-        self.points_changed.emit()
-        self._want_work()
-
-    def _want_work(self) -> None:
-        if not {(track.id, track.generation) for track in self.open_tracks()} <= self._asked:
-            self.work_wanted.emit()
-
-    def _save(self, entry: dict[str, object]) -> None:
-        try:
-            self._log.append(entry)
-            self.autosave_error = ""
-        except StorageError as error:
-            self.autosave_error = str(error)
-            self.work_changed.emit()
-
-    def _make(self, edit: Edit | None) -> None:
-        if edit is not None:
-            self.current = edit.landmark or self.current
-            self._edit(edit.label, edit.state)
-
-    @property
-    def _editor(self) -> Editor:
-        if self.image is None:
-            raise LandmarkError("There is no image to put a landmark on; open an image or a sample first.")
-        return Editor(self.image, self._generations)
-
-    def add_landmark(self, name: str = "") -> str:
-        """Add a landmark, make it current and await its click; returns its identity.
-
-        Raises
-        ------
-        LandmarkError
-            When no image is open.
-        """
-        self._make(self._editor.add(self.state, name))
-        return str(self.current)
-
-    def rename(self, landmark: str, name: str) -> None:
-        """Give a landmark another name; its identity and colour stay."""
-        if name and name != track_of(self.state, landmark).name:
-            self._make(self._editor.rename(self.state, landmark, name))
-
-    def remove_landmark(self, landmark: str) -> None:
-        """Remove a landmark with all its points."""
-        self.awaiting_click = False
-        self._make(self._editor.remove(self.state, landmark))
-
-    def place(self, landmark: str, plane: int, position: Position) -> None:
-        """Put a landmark where the person clicked or dragged it; the first click of a landmark is its template.
-
-        ``position`` is (row, column) in pixels.
-
-        Raises
-        ------
-        LandmarkError
-            When the plane or position is outside the image.
-        """
-        edit = self._editor.place(self.state, landmark, plane, position, teach=self.corrections_teach)
-        self.awaiting_click = False
-        self._make(edit)
-
-    def mark_absent(self, landmark: str, plane: int) -> None:
-        """Say that the landmark is not on this plane."""
-        self._make(self._editor.mark_absent(self.state, landmark, plane))
-
-    def verify(self, landmark: str, plane: int) -> None:
-        """Confirm the encoder's answer as it is."""
-        self._make(self._editor.verify(self.state, landmark, plane))
-
-    def load(self, matches: Iterable[Match]) -> None:
-        """Take points from a file, in one level of undo; points a person verified here stay.
-
-        Parameters
-        ----------
-        matches : iterable of Match
-            ``landmark`` is a name; status ``"verified"`` for what a person knows.
-
-        Raises
-        ------
-        LandmarkError
-            When a point lies outside the image; nothing is taken then.
-        """
-        self._make(self._editor.load(self.state, matches))
+    def _change_regions(self, change: Change) -> None:
+        self.regions.book.apply(change)
+        self.regions.applied(change)
 
     def undo(self) -> None:
-        """Take back the last edit."""
-        self._step_history("undo", self.history.undo)
+        """Take back the last edit of landmarks, decision about regions or stroke of the brush."""
+        if self.history.undo_label is not None:
+            self._go_to("undo", *self.history.undo(self.state))
 
     def redo(self) -> None:
         """Bring back the last edit that was taken back."""
-        self._step_history("redo", self.history.redo)
+        if self.history.redo_label is not None:
+            self._go_to("redo", *self.history.redo(self.state))
 
-    def _step_history(self, op: str, step: Callable[[t.State], t.State]) -> None:
-        if (self.history.undo_label if op == "undo" else self.history.redo_label) is None:
-            return
-        self.state = step(self.state)
+    def _go_to(self, op: str, landmarks: t.State, change: Change | None) -> None:
+        self.save({"op": op})
+        if change is not None:
+            self._change_regions(change)
+            self.regions.changed.emit()
+        self.state = landmarks
         self.awaiting_click = False
-        self._save({"op": op})
         self._settle()
-
-    def select(self, landmark: str) -> None:
-        """Make a landmark current; one that has no point yet awaits its click."""
-        track = track_of(self.state, landmark)
-        if landmark != self.current:
-            self.current, self.awaiting_click = landmark, not track.points
-            self.current_changed.emit()
-            self.points_changed.emit()
-
-    def await_click(self, wanted: bool = True) -> None:
-        """Await a click that places the current landmark, or stop doing so."""
-        if self.awaiting_click != (wanted and self.current is not None):
-            self.awaiting_click = wanted and self.current is not None
-            self.current_changed.emit()
-
-    def show(self, landmark: str, visible: bool) -> None:
-        """Show or hide the points of one landmark."""
-        self.hidden = self.hidden - {landmark} if visible else self.hidden | {landmark}
-        self.points_changed.emit()
-
-    def set_threshold(self, threshold: float | None) -> None:
-        """Count points as uncertain beyond this value; see :func:`napari_ld.session.tracks.shown_status`."""
-        self.threshold = threshold
-        self.points_changed.emit()
-
-    def set_obstacle(self, text: str) -> None:
-        """Say why clicks cannot be taken just now (``""``: they can)."""
-        if text != self.obstacle:
-            self.obstacle = text
-            self.work_changed.emit()
-
-    def status(self, point: t.Point) -> Status:
-        """Status of a point under the present threshold."""
-        return t.shown_status(point, self.threshold)
-
-    def next_uncertain(self, after: int) -> tuple[str, int] | None:
-        """``(landmark, plane)`` of the next uncertain point behind a plane, current landmark first; None if none."""
-        return t.next_uncertain(self.state, self.current, after, self.threshold)
-
-    def open_tracks(self) -> list[t.Track]:
-        """Landmarks for which the encoder has something to do, the current one first."""
-        context = self.context
-        waiting = [track for track in self.state.values() if track.open_planes(self.n_planes, context)]
-        return sorted(waiting, key=lambda track: track.id != self.current)
 
     def request_identity(self) -> IdentifyRequest | None:
         """Question whether there is earlier work on this image; None without an image."""
-        return IdentifyRequest(self.serial, self.image, self.stem, self._sessions) if self.image else None
-
-    def request_location(self, visible_plane: int) -> LocateRequest | None:
-        """Snapshot of everything the encoder has to do, nearest to the visible plane first; None without an image."""
-        if self.image is None:
-            return None
-        context, planes = self.context, t.nearest(range(self.n_planes), visible_plane)
-        questions = tuple(
-            TrackQuestion(track.id, track.generation, track.templates, t.nearest(waiting, visible_plane))
-            for track in self.open_tracks()
-            if (waiting := track.open_planes(self.n_planes, context))
-        )
-        self._asked = {(question.landmark, question.generation) for question in questions}
-        return LocateRequest(
-            self.serial, context, self.image, self.encoder, self.stack_kind, self.device, planes, questions
-        )
+        return IdentifyRequest(self.serial, self.image, self.stem, self.sessions) if self.image else None
 
     def work_started(self) -> None:
         """A worker took a request."""
@@ -346,22 +151,13 @@ class Session:
                 self.work = replace(self.work, embedded=result.done, total=result.total)
                 self.work_changed.emit()
 
-    def _located(self, result: Located) -> None:
-        track = self.state.get(result.landmark)
-        if track is None or track.generation != result.generation or result.context != self.context:
-            return
-        after = t.answered(track, result.matches, (result.context, result.generation), finished=result.finished)
-        before, self.state = self.state, t.with_track(self.state, after)
-        self._save({"op": "amend", **difference(before, self.state)})
-        self.points_changed.emit()
-
     def _recognised(self, result: Identified) -> None:
         try:
             self._log.attach(result.key)
         except StorageError as error:
             self.autosave_error = str(error)
         self.found = result.saved
-        if self.found and self.found.path in self._own_logs and not self.state:
+        if self.found and self.found.path in self._own_logs and not self.state and not self.regions.book:
             # The image was open a moment ago in this very session: nothing to ask.
             self.restore()
         if self._log.path:
@@ -381,18 +177,26 @@ class Session:
             return
         self.work_changed.emit()
         entries = list(read_log(found.path))
-        state, history = replay(entries, found.path)
-        newest = max((track.generation for track in state.values()), default=0)
+        past = replay(entries, found.path)
+        newest = max((track.generation for track in past.landmarks.values()), default=0)
         self._generations = itertools.count(max(newest + 1, next(self._generations)))
-        if self.state:
-            known = {track.name for track in self.state.values()}
-            added = {key: track for key, track in state.items() if track.name not in known and key not in self.state}
-            self._edit("restore earlier work", MappingProxyType({**self.state, **added}))
+        if self.state or self.regions.book:
+            self._add_past(past)
             return
-        self.state, self.history = state, history
-        for entry in entries:
-            self._save(entry)
+        self.state, self.history = past.landmarks, past.history
+        self.save(*entries)
+        self.regions.load(past.regions, past.current)
         self._settle()
+
+    def _add_past(self, past: Past) -> None:
+        """Earlier work beside what was begun: landmarks of other names, and regions where there are none yet."""
+        known = {track.name for track in self.state.values()}
+        added = {k: track for k, track in past.landmarks.items() if track.name not in known and k not in self.state}
+        if added:
+            self._edit("restore earlier work", MappingProxyType({**self.state, **added}))
+        if past.regions and not self.regions.book:
+            self._commit_regions("restore earlier regions", past.regions.as_change())
+            self.regions.changed.emit()
 
     def dismiss_found(self) -> None:
         """Start afresh; the earlier work stays on disk."""

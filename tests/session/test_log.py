@@ -135,8 +135,8 @@ def test_edits_before_the_image_is_recognised_are_saved(tmp_path: Path) -> None:
     assert list(tmp_path.rglob("*.jsonl")) == []
     recognise(session)
     [path] = tmp_path.rglob("*.jsonl")
-    state, _ = replay(read_log(path), path)
-    assert [track.name for track in state.values()] == ["nasion"]
+    past = replay(read_log(path), path)
+    assert [track.name for track in past.landmarks.values()] == ["nasion"]
 
 
 def test_the_key_knows_pixels_name_and_shape() -> None:

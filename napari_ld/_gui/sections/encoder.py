@@ -94,7 +94,7 @@ class EncoderSection(Section):
         self._found_text = text_line("ld_found_text")
         box.addWidget(self._found_text)
         row = QHBoxLayout()
-        row.addWidget(button("Restore", "ld_restore", "Bring back the landmarks and their history", self._restore))
+        row.addWidget(button("Restore", "ld_restore", "Bring back landmarks, regions and their history", self._restore))
         row.addWidget(
             button("Start afresh", "ld_afresh", "Leave the earlier work on disk", self._session.dismiss_found)
         )
@@ -185,7 +185,10 @@ class EncoderSection(Section):
         if found is not None:
             when = time.strftime("%d %B, %H:%M", time.localtime(found.saved))
             marks = "1 landmark" if found.landmarks == 1 else f"{found.landmarks} landmarks"
-            self._found_text.setText(f"Earlier work on this image: {marks}, {found.verified} verified ({when}).")
+            regions = f"; {found.decided} regions decided" if found.decided else ""
+            self._found_text.setText(
+                f"Earlier work on this image: {marks}, {found.verified} verified{regions} ({when})."
+            )
         self.show_error(work.error or session.autosave_error)
 
     def _show_progress(self) -> None:
