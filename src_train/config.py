@@ -12,9 +12,14 @@ from typing import Any, get_type_hints
 
 from napari_ld.errors import ConfigError
 from napari_ld.model.encoder import CONFIGURATIONS
+from src_train.data.corruption import CorruptionParams
+from src_train.data.superpixels import SuperpixelParams
 from src_train.data.views import ViewParams
 from src_train.methods import parts_of
+from src_train.methods.dira import DiRAParams
 from src_train.methods.ld import LDParams, Weights
+from src_train.objectives.discrimination import ContrastParams
+from src_train.objectives.localized import LocalizedParams
 from src_train.optimizers import OPTIMIZERS
 from src_train.schedules import RATES, Schedule
 
@@ -66,6 +71,11 @@ class TrainConfig:
     views: ViewParams = field(default_factory=ViewParams)
     weights: Weights = field(default_factory=Weights)
     losses: LDParams = field(default_factory=LDParams)
+    contrast: ContrastParams = field(default_factory=ContrastParams)
+    dira: DiRAParams = field(default_factory=DiRAParams)
+    corruption: CorruptionParams = field(default_factory=CorruptionParams)
+    lrc: LocalizedParams = field(default_factory=LocalizedParams)
+    superpixels: SuperpixelParams = field(default_factory=SuperpixelParams)
 
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -20,8 +20,7 @@ from napari_ld.model.encoder import unit
 class MomentumTwin(nn.Module):
     """A copy of a network that follows it: ``ξ <- m ξ + (1 - m) θ``, without gradient.
 
-    The twin stays in evaluation mode and its normalisation statistics follow as the weights do (Cai et al. 2021), so
-    that batch statistics cannot give a positive pair away and no shuffling is needed. Early in training ``m`` is
+    Only weights follow; batch normalisation keeps statistics of the twin's own batches. Early in training ``m`` is
     smaller, ``(1 + t) / (10 + t)`` after t steps: a short run's twin would otherwise stay at random weights.
 
     Parameters
@@ -40,11 +39,6 @@ class MomentumTwin(nn.Module):
         self.momentum = momentum
         self.frozen = False
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
-        self.eval()
-
-    def train(self, mode: bool = True) -> MomentumTwin:
-        """Keep evaluation mode whatever is asked for."""
-        return super().train(False)
 
     @torch.no_grad()
     def forward(self, *arguments: Any) -> Any:
@@ -58,11 +52,8 @@ class MomentumTwin(nn.Module):
             return
         count = int(self.steps)
         momentum = min(self.momentum, (1 + count) / (10 + count))
-        for mine, theirs in zip(self.network.state_dict().values(), network.state_dict().values(), strict=True):
-            if mine.is_floating_point():
-                mine.lerp_(theirs.detach().to(mine.dtype), 1 - momentum)
-            else:
-                mine.copy_(theirs)
+        for mine, theirs in zip(self.network.parameters(), network.parameters(), strict=True):
+            mine.lerp_(theirs.detach(), 1 - momentum)
         self.steps += 1
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -10,6 +12,15 @@ from napari_ld.errors import ConfigError
 from napari_ld.model.encoder import DenseEncoder, unit
 from src_train.data.dataset import Dataset
 from src_train.data.views import ViewMaker
+
+
+def cluster_summary(encoder: DenseEncoder, dataset: Dataset, maker: ViewMaker, seed: int) -> dict[str, Any]:
+    """``prototypes`` and ``areas`` as plain, rounded lists for a header; nothing for an encoder without clusters."""
+    if not encoder.config.clusters:
+        return {}
+    prototypes, areas = prototypes_and_areas(encoder, dataset, maker, seed)
+    rounded = [[round(float(x), 5) for x in row] for row in prototypes]
+    return {"prototypes": rounded, "areas": [round(float(area), 5) for area in areas]}
 
 
 @torch.no_grad()

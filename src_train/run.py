@@ -12,7 +12,6 @@ import os
 import platform
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +26,12 @@ from napari_ld.storage import atomic_write
 from src_train.batches import Batches
 from src_train.config import TrainConfig, to_toml
 from src_train.data.dataset import Dataset, load_dataset
+from src_train.data.extras import ViewExtras
 from src_train.data.views import ViewMaker
 from src_train.engine import Progress, Trainer, train
 from src_train.methods import build_method, parts_of
-from src_train.prototypes import prototypes_and_areas
+from src_train.protocol import Method
+from src_train.prototypes import cluster_summary
 from src_train.schedules import Schedule
 
 EVENTS_VERSION = 1
@@ -101,12 +102,13 @@ def run_training(config: TrainConfig, out: Path, *, quiet: bool = False) -> Path
     low = config.precision == "bfloat16" or (config.precision == "auto" and bfloat16_is_faster(encoder, config))
     groups = [group.name for group in dataset.groups]
     folder.event("started", planes=len(dataset), groups=groups, precision="bfloat16" if low else "float32")
-    maker = ViewMaker(config.views, normalization.mean, normalization.std)
     names = {name for part in parts_of(config.method) for name in part.tables}
     tables = {name: getattr(config, name) for name in names}
     method = build_method(config.method, encoder, config.schedule, tables)
+    extras = ViewExtras(method.view_extras, config.corruption, config.superpixels)
+    maker = ViewMaker(config.views, normalization.mean, normalization.std, extras=extras)
     trainer = Trainer(method, config.schedule, seed=config.seed, low_precision=low)
-    writer = _Writer(out / "encoder.safetensors", config, dataset, normalization)
+    writer = _Writer(out / "encoder.safetensors", config, method, dataset, normalization)
     reporter = _Reporter(folder, writer, config.schedule, quiet, trainer)
     averaged = trainer.averaged
     try:
@@ -114,11 +116,9 @@ def run_training(config: TrainConfig, out: Path, *, quiet: bool = False) -> Path
     except TrainingError as error:
         folder.event("failed", reason=str(error))
         raise
-    prototypes, areas = prototypes_and_areas(averaged, dataset, maker, config.seed)
-    shares = [round(float(area), 5) for area in areas]
-    rounded = [[round(float(x), 5) for x in row] for row in prototypes]
-    writer.write(averaged, config.schedule.steps, prototypes=rounded, areas=shares)
-    folder.event("finished", minutes=writer.minutes(), areas=shares)
+    measured = cluster_summary(averaged, dataset, maker, config.seed)
+    writer.write(averaged, config.schedule.steps, **measured)
+    folder.event("finished", minutes=writer.minutes(), areas=measured.get("areas"))
     return writer.path
 
 
@@ -126,9 +126,15 @@ class _Writer:
     """Writes the averaged encoder; during the run without prototypes, which need a pass over the data."""
 
     def __init__(
-        self, path: Path, config: TrainConfig, dataset: Dataset, normalization: IntensityNormalization
+        self,
+        path: Path,
+        config: TrainConfig,
+        method: Method,
+        dataset: Dataset,
+        normalization: IntensityNormalization,
     ) -> None:
         self.path, self.config, self.normalization = path, config, normalization
+        self.terms = sorted({term for phase in method.phases for group in phase.groups for term in group.terms})
         self.groups = {group.name: len(group.planes) for group in dataset.groups}
         self.began = time.perf_counter()
 
@@ -139,7 +145,7 @@ class _Writer:
         config = self.config
         summary = {
             "method": config.method,
-            "losses": [name for name, weight in asdict(config.weights).items() if weight > 0],
+            "losses": self.terms,
             "steps": step,
             "views_per_step": 4 * config.schedule.couples,
             "minutes": self.minutes(),

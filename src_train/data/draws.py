@@ -44,9 +44,14 @@ class Draws:
         """Standard normal numbers, few per image, ``(rows, *shape)``."""
         return self._cut(torch.randn(self.total, *shape, generator=self._generator))
 
+    def seeds(self) -> list[int]:
+        """One seed an image."""
+        drawn: list[int] = torch.randint(2**62, (self.total,), generator=self._generator)[self.rows].tolist()
+        return drawn
+
     def noise(self, *shape: int) -> Tensor:
         """Standard normal numbers, many per image, ``(rows, *shape)``, drawn on the device."""
-        seeds = torch.randint(2**62, (self.total,), generator=self._generator)[self.rows].tolist()
+        seeds = self.seeds()
         generator = torch.Generator(self.device)
         result = torch.empty(len(seeds), *shape, device=self.device)
         for image, seed in zip(result, seeds, strict=True):

@@ -6,6 +6,7 @@ rule here are ours, measured on chest X-rays and a CT phantom. Labels are never 
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from napari_ld.errors import StorageError
 from napari_ld.storage import Store, content_key
 
 Labels = npt.NDArray[np.int32]
@@ -88,7 +90,8 @@ def stored_superpixels(image: npt.NDArray[Any], params: SuperpixelParams, store:
     found = store.get(key)
     if found is None:
         labels = superpixels(image, params)
-        store.put(key, {"labels": labels})
+        with contextlib.suppress(StorageError):  # a full disk costs time, not the run
+            store.put(key, {"labels": labels})
         return labels
     return np.asarray(found["labels"])
 

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from src_train.data.dataset import Plane
 from src_train.data.draws import Draws
+from src_train.data.extras import ViewExtras
 from src_train.data.geometry import Geometry, affine, smooth_displacement
 
 
@@ -67,6 +68,10 @@ class ViewBatch:
         Cells of view 1 that show the image and whose partner lies in view 2.
     inside_first, inside_second : (B, V/4, V/4) bool tensor
         Cells that show the image rather than what lies beyond its border.
+    clean : (B, 3, V, V) tensor or None
+        View 1 before intensity changes and corruption, in [0, 1]; only where a method asks for it.
+    labels : pair of (B, V, V) int tensors, or None
+        Super-pixel of every pixel of each view, -1 for none; only where a method asks for them.
     """
 
     first: Tensor
@@ -75,6 +80,8 @@ class ViewBatch:
     overlap: Tensor
     inside_first: Tensor
     inside_second: Tensor
+    clean: Tensor | None = None
+    labels: tuple[Tensor, Tensor] | None = None
 
 
 class ViewMaker:
@@ -87,12 +94,22 @@ class ViewMaker:
         Of the model's input, for intensities in [0, 1].
     device : torch.device
         Where views are resampled and handed out.
+    extras : ViewExtras
+        What else the method asks for; without it the views are the same.
     """
 
     stride = 4
 
-    def __init__(self, params: ViewParams, mean: float, std: float, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        params: ViewParams,
+        mean: float,
+        std: float,
+        device: torch.device | str = "cpu",
+        extras: ViewExtras | None = None,
+    ) -> None:
         self.params = params
+        self.extras = extras or ViewExtras()
         self.mean = mean
         self.std = std
         self.device = torch.device(device)
@@ -110,8 +127,18 @@ class ViewMaker:
         inside = [_inside(planes, geometry.cells(self.stride)) for geometry in (first, second)]
         partner = second.to_view(first.cells(self.stride))
         within = ((partner >= 2) & (partner <= self.params.size - 3)).all(-1)
-        images = [(change_intensity(view, draws) - self.mean) / self.std for view in views]
-        return ViewBatch(images[0], images[1], partner, within & inside[0], inside[0], inside[1])
+        changed = [change_intensity(view, draws) for view in views]
+        images = [(self.extras.corrupted(view, draws) - self.mean) / self.std for view in changed]
+        return ViewBatch(
+            images[0],
+            images[1],
+            partner,
+            within & inside[0],
+            inside[0],
+            inside[1],
+            self.extras.clean(views[0]),
+            self.extras.labels(planes, (first, second)),
+        )
 
     def _geometries(self, planes: list[Plane], draws: Draws) -> tuple[Geometry, Geometry]:
         p = self.params

@@ -11,7 +11,10 @@ from typing import Any
 
 from napari_ld.errors import ConfigError
 from napari_ld.model.encoder import DenseEncoder
+from src_train.methods.contrast import build_barlow, build_densecl, build_moco, build_simsiam
+from src_train.methods.dira import build_dira
 from src_train.methods.ld import build_ld
+from src_train.methods.lrc import add_lrc
 from src_train.protocol import Method
 from src_train.schedules import Schedule
 
@@ -40,8 +43,15 @@ METHODS: dict[str, Entry] = {
     "ld": Entry(
         "Local Discrimination, with pixel contrast and agreement across images", build_ld, ("weights", "losses")
     ),
+    "moco": Entry("MoCo-v2: instance contrast with momentum twin and queue", build_moco, ("contrast",)),
+    "densecl": Entry("DenseCL: MoCo-v2 with a dense branch", build_densecl, ("contrast",)),
+    "simsiam": Entry("SimSiam: two views agree, no negatives", build_simsiam, ("contrast",)),
+    "barlow": Entry("Barlow Twins: two views agree, dimensions are not redundant", build_barlow, ("contrast",)),
+    "dira": Entry("DiRA: discriminative, restorative and adversarial, stepwise", build_dira, ("contrast", "dira")),
 }
-ADD_ONS: dict[str, Entry] = {}
+ADD_ONS: dict[str, Entry] = {
+    "lrc": Entry("LRC: contrast between super-pixels that both views show", add_lrc, ("lrc",)),
+}
 
 
 def parts_of(name: str) -> tuple[Entry, ...]:
