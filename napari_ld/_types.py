@@ -103,12 +103,15 @@ class Landmark:
         Pixels, centre of the first pixel at 0.
     image : str
         File name of the image, or ``""``.
+    depth : float or None
+        Plane with its fraction, for a point of a volume that lies between two planes.
     """
 
     name: str
     plane: int | None
     position: Position
     image: str = ""
+    depth: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +135,9 @@ class Match:
     status : {"confident", "uncertain", "absent", "verified"}
     stage : {"coarse", "fine"}
         Whether the full-resolution refinement has been done.
+    point : (plane, row, column) or None
+        Place in space in stored voxels, where the stack kind finds one: of this volume (``volumes``), or of the whole
+        stack, the same on all its planes (``volume``).
     """
 
     landmark: str
@@ -143,6 +149,7 @@ class Match:
     stage: Stage = "fine"
     expected_error: float | None = None
     unit: Literal["mm", "px"] = "px"
+    point: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

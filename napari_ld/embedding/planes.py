@@ -11,7 +11,7 @@ import numpy.typing as npt
 from napari_ld._types import ArrayLike, Image
 from napari_ld.errors import ImageError
 
-__all__ = ["Planes", "as_image"]
+__all__ = ["Planes", "as_image", "without_alpha"]
 
 _SAMPLES = (1, 3, 4)
 # Intensity limits shared by a volume are read from at most this many pixels, spread evenly.
@@ -99,6 +99,11 @@ class Planes:
         step = max(1, int(np.ceil(np.sqrt(len(planes) * rows * columns / _LIMIT_PIXELS))))
         parts = [np.asarray(image.plane(int(plane))[::step, ::step]).reshape(-1) for plane in planes]
         return np.concatenate(parts)
+
+
+def without_alpha(pixels: npt.NDArray[Any], image: Image) -> npt.NDArray[np.generic]:
+    """Leave alpha out of limits: its constant 255 would pass for the brightest tissue."""
+    return pixels[..., :3] if image.has_channels else pixels
 
 
 def _shape(array: ArrayLike) -> tuple[int, ...]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import tempfile
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -18,7 +17,8 @@ import torch
 from napari_ld._types import ArrayLike, Embedding, Image, Position
 from napari_ld.embedding.device import choose_device, move_encoder
 from napari_ld.embedding.index import DEFAULT_POOLING_SIGMA, CoarseIndex
-from napari_ld.embedding.planes import Planes
+from napari_ld.embedding.locks import acquired
+from napari_ld.embedding.planes import Planes, without_alpha
 from napari_ld.embedding.resampling import Window, crop_window, input_scale, model_input, plane_window
 from napari_ld.embedding.tiling import check_cancelled, encode
 from napari_ld.errors import StorageError
@@ -33,7 +33,6 @@ _OPEN_MAPS = 48  # stored planes kept open at once; each holds a file descriptor
 _MEMORY_BYTES = 256 * 2**20  # features kept in memory when they cannot be stored
 _RECENT_PIXELS = 2  # decoded planes kept, since one plane is usually cropped many times in a row
 _CROP_BATCH = 8
-_POLL_SECONDS = 0.1
 
 
 class FeatureSource:
@@ -66,6 +65,13 @@ class FeatureSource:
     tile : int
         Longest side, in pixels of the model input, that is encoded in one go.
 
+    Attributes
+    ----------
+    store : Store or None
+        None once nothing can be stored any more.
+    kept : dict
+        What a search wants to find again as long as the source lives.
+
     Raises
     ------
     ImageError
@@ -97,7 +103,8 @@ class FeatureSource:
         self.index_stride = index_stride
         self._tile = tile
         self._encoder = cast(DenseEncoder, move_encoder(copy.deepcopy(model.encoder), self.device))
-        self._store = store if store is not None else self._temporary_store()
+        self.store = store if store is not None else self._temporary_store()
+        self.kept: dict[Any, Any] = {}
         self._notes: list[str] = []
         self._keys: dict[int, str] = {}
         self._limits: dict[int, tuple[float, float]] = {}
@@ -129,6 +136,10 @@ class FeatureSource:
     def address(self, i: int) -> tuple[int, int]:
         """``(image, plane within it)`` of plane ``i``."""
         return self._planes.address(i)
+
+    def first_plane(self, image: int) -> int:
+        """Number of the first plane of one of the images."""
+        return sum(other.n_planes for other in self.images[:image])
 
     def shape(self, i: int) -> tuple[int, int]:
         """``(rows, columns)`` of the stored plane."""
@@ -163,7 +174,7 @@ class FeatureSource:
                     Image(pixels, axes, spacing=image.pixel_spacing),
                     self.model,
                     device=self.device.name,
-                    store=self._store,
+                    store=self.store,
                     precision=self.device.dtype,
                     working_size=self.working_size,
                     pooling_sigma=self.pooling_sigma,
@@ -185,7 +196,7 @@ class FeatureSource:
             When there is no such plane.
         """
         self._planes.address(i)
-        with _acquired(self._plane_lock, cancelled):
+        with acquired(self._plane_lock, cancelled):
             known = self._recent.get(i)
             if known is None:
                 known = self._fetch(i, cancelled)
@@ -306,7 +317,7 @@ class FeatureSource:
         """Features of one plane from the store, else computed; and the bytes that they hold in memory."""
         check_cancelled(cancelled)
         key = self._key(i)
-        arrays = self._store.get(key) if self._store is not None else None
+        arrays = self.store.get(key) if self.store is not None else None
         held = 0
         if arrays is None:
             pixels = self._load(i)
@@ -333,13 +344,13 @@ class FeatureSource:
 
     def _keep(self, key: str, arrays: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]] | None:
         """Store features and open them again as memory maps; None when they can only be kept in memory."""
-        if self._store is None:
+        if self.store is None:
             return None
         try:
-            self._store.put(key, arrays)
-            return self._store.get(key)
+            self.store.put(key, arrays)
+            return self.store.get(key)
         except StorageError as error:
-            self._store = None
+            self.store = None
             self._notes.append(f"Features are kept in memory and may be computed again: {error}")
             return None
 
@@ -351,7 +362,7 @@ class FeatureSource:
             self._recent.popitem(last=False)
 
     def _encode(self, x: torch.Tensor, dtype: torch.dtype, cancelled: Callable[[], bool] | None) -> Dense:
-        with _acquired(self._model_lock, cancelled):
+        with acquired(self._model_lock, cancelled):
             return encode(self._encoder, x, self.device, tile=self._tile, dtype=dtype, cancelled=cancelled)
 
     def _window(self, i: int) -> Window:
@@ -370,7 +381,9 @@ class FeatureSource:
         which = self._planes.address(i)[0] if self.shared_limits else i
         with self._state:
             if which not in self._limits:
-                basis = self._planes.sample(which) if self.shared_limits else _colours(pixels, self._planes.image(i))
+                basis = (
+                    self._planes.sample(which) if self.shared_limits else without_alpha(pixels, self._planes.image(i))
+                )
                 self._limits[which] = self.model.header.normalization.limits(basis)
             return self._limits[which]
 
@@ -381,19 +394,3 @@ class FeatureSource:
             return None
         weakref.finalize(self, folder.cleanup)
         return Store(folder.name, max_bytes=2**40)
-
-
-def _colours(pixels: npt.NDArray[Any], image: Image) -> npt.NDArray[np.generic]:
-    """Leave alpha out: its constant 255 would pass for the brightest tissue."""
-    return pixels[..., :3] if image.has_channels else pixels
-
-
-@contextlib.contextmanager
-def _acquired(lock: threading.RLock, cancelled: Callable[[], bool] | None) -> Iterator[None]:
-    """Hold a lock; give up waiting for it when the user cancels."""
-    while not lock.acquire(timeout=_POLL_SECONDS):
-        check_cancelled(cancelled)
-    try:
-        yield
-    finally:
-        lock.release()

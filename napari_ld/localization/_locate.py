@@ -14,14 +14,28 @@ from napari_ld.localization.images import search_images
 from napari_ld.localization.params import LocateParams
 from napari_ld.localization.query import Query, Template
 from napari_ld.localization.volume import search_volume
+from napari_ld.localization.volumes import search_volumes
 
 __all__ = ["STACK_KINDS", "locate"]
 
-StackKind = Callable[[Query, Sequence[int]], Iterator[CoarseMatch]]
+Progress = Callable[[int, int], None] | None
+PlaneSearch = Callable[[Query, Sequence[int]], Iterator[CoarseMatch]]
+StackKind = Callable[[Query, Sequence[int], bool, Progress], Iterator[Match]]
+
+
+def _by_plane(search: PlaneSearch) -> StackKind:
+    """Coarse answers of a search on all planes, then, plane by plane, the refined ones."""
+
+    def run(query: Query, planes: Sequence[int], refine: bool, progress: Progress) -> Iterator[Match]:
+        return _search(query, search, planes, refine, progress)
+
+    return run
+
 
 STACK_KINDS: dict[str, StackKind] = {
-    "images": search_images,  # each plane is another subject
-    "volume": search_volume,  # ordered slices of one subject
+    "images": _by_plane(search_images),  # each plane is another subject
+    "volume": _by_plane(search_volume),  # ordered slices of one subject
+    "volumes": search_volumes,  # each image is the volume of another subject
 }
 
 
@@ -33,7 +47,7 @@ def locate(
     params: LocateParams | None = None,
     planes: Sequence[int] | None = None,
     refine: bool = True,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Iterator[Match]:
     """Find landmarks on every plane of a stack.
@@ -48,7 +62,9 @@ def locate(
         What is searched.
     templates : sequence of Template
         At least one; several may share a landmark.
-    stack_kind : {"images", "volume"}
+    stack_kind : {"images", "volume", "volumes"}
+        With ``volumes`` the answers are one per landmark and *image*, see
+        :mod:`napari_ld.localization.volumes`.
     params : LocateParams, optional
     planes : sequence of int, optional
         Only these planes are answered; all by default.
@@ -82,14 +98,12 @@ def locate(
         if not 0 <= plane < source.n_planes:
             raise ImageError(f"plane {plane} was asked for; there are planes 0 to {source.n_planes - 1}")
     query = Query(source, templates, LocateParams() if params is None else params, cancelled)
-    return _search(query, STACK_KINDS[stack_kind], wanted, refine, progress)
+    return STACK_KINDS[stack_kind](query, wanted, refine, progress) if wanted else iter(())
 
 
 def _search(
-    query: Query, kind: StackKind, planes: list[int], refine: bool, progress: Callable[[int, int], None] | None
+    query: Query, kind: PlaneSearch, planes: Sequence[int], refine: bool, progress: Progress
 ) -> Iterator[Match]:
-    if not planes:
-        return
     total, done = len(planes) * (2 if refine else 1), 0
     by_plane: dict[int, list[CoarseMatch]] = {plane: [] for plane in planes}
     for match in kind(query, planes):
@@ -132,6 +146,6 @@ def _match(query: Query, match: CoarseMatch, stage: Stage) -> Match:
     )
 
 
-def _report(progress: Callable[[int, int], None] | None, done: int, total: int) -> None:
+def _report(progress: Progress, done: int, total: int) -> None:
     if progress is not None:
         progress(done, total)

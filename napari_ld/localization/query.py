@@ -35,12 +35,15 @@ class Template:
     plane : int
     position : (row, column)
         Stored pixels.
+    depth : float, optional
+        ``volumes``: the plane within its image with its fraction, where the point lies between two.
     """
 
     landmark: str
     source: FeatureSource
     plane: int
     position: Position
+    depth: float | None = None
 
 
 class Query:

@@ -190,7 +190,7 @@ def test_refuses(source: FeatureSource, model: LoadedModel, camera: np.ndarray) 
         locate(source, [template], params=LocateParams(level_weights=(1.0,)))
 
 
-@pytest.mark.parametrize("kind", STACK_KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in STACK_KINDS if kind != "volumes"])
 def test_every_stack_kind_answers_each_plane_and_landmark_once(kind: str, source: FeatureSource) -> None:
     templates = [Template("eye", source, 1, POINT), Template("leg", source, 0, (120.0, 60.0))]
     matches = list(locate(source, templates, stack_kind=kind, planes=[0, 1, 3]))
