@@ -104,6 +104,36 @@ def plane_of(row: Landmark, image: Image, default: int | None) -> int:
     return plane
 
 
+def depth_of(row: Landmark, plane: int) -> float:
+    """Plane of a row with its fraction, where the table gives one."""
+    return float(plane) if row.depth is None else row.depth
+
+
+def once_each(rows: Sequence[Sequence[Landmark]], table: Path) -> None:
+    """Refuse a landmark that was marked twice in one volume: a point in space is one.
+
+    Parameters
+    ----------
+    rows : sequence of sequence of Landmark
+        The rows of each template.
+    table : Path
+        File that the rows came from, for messages.
+
+    Raises
+    ------
+    LandmarkError
+        Names the landmark and its planes.
+    """
+    for own in rows:
+        for row in own:
+            planes = [str(other.plane) for other in own if other.name == row.name]
+            if len(planes) > 1:
+                raise LandmarkError(
+                    f"{table}: landmark {row.name!r} is marked on the planes {', '.join(planes)} of {row.image}; a "
+                    "point in a volume stands on one plane: keep one of the rows"
+                )
+
+
 def _names(image: str, path: Path) -> bool:
     """Whether the text in the table is the end of the path."""
     parts = PurePath(image).parts

@@ -10,7 +10,7 @@ from __future__ import annotations
 import tempfile
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -156,7 +156,8 @@ class VolumeSource:
         rows, columns = (other for other in range(VIEWS) if other != axis)
         spacing = float(self.spacing[axis] * step), float(self.spacing[rows]), float(self.spacing[columns])
         longest = float(max(self.extent[rows], self.extent[columns]))
-        image = Image(slices, "zyxc" if slices.ndim == 4 else "zyx", spacing=spacing)
+        axes = "zyxc" if slices.ndim == 4 else "zyx"
+        image = replace(self.image, array=slices, axes=axes, affine=None, spacing=spacing)
         size = max(1, round(self.scale * longest))
         return FeatureSource(image, self.model, shared_limits=True, working_size=size, **self._options)
 
@@ -302,7 +303,7 @@ def check_volume(image: Image) -> None:
         Names the image and the remedy.
     """
     name = image.source or "the image"
-    if not image.is_stack:
+    if len(image.axes.removesuffix("c")) != 3:
         raise ImageError(f"{name} is a single plane; expected a volume of several slices: give one file a volume")
     if image.spacing is None or len(image.spacing) != 3 or not all(0 < float(s) < np.inf for s in image.spacing):
         raise ImageError(

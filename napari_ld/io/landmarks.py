@@ -18,7 +18,7 @@ from napari_ld.storage import atomic_write
 __all__ = ["COLUMNS", "MATCH_COLUMNS", "read_landmarks", "write_landmarks", "write_matches"]
 
 COLUMNS = ("image", "landmark", "plane", "row", "column")
-MATCH_COLUMNS = (*COLUMNS, "score", "margin", "status")
+MATCH_COLUMNS = (*COLUMNS, "score", "margin", "status", "expected_error", "expected_error_unit")
 
 
 def read_landmarks(path: str | Path) -> list[Landmark]:
@@ -30,7 +30,7 @@ def read_landmarks(path: str | Path) -> list[Landmark]:
         UTF-8 CSV, with or without byte order mark, with the columns ``image,landmark,plane,row,column`` in any
         order. Further columns are ignored, so tables of :func:`write_matches` can be read too; their rows of status
         ``absent`` hold no position and are left out. A fractional plane, as points of volumes have, becomes the
-        nearest whole one.
+        nearest whole one; the exact one is the landmark's ``depth``.
 
     Returns
     -------
@@ -72,24 +72,30 @@ def write_landmarks(path: str | Path, rows: Sequence[Landmark]) -> None:
     LandmarkError
         When a name holds a carriage return, which CSV cannot carry.
     """
-    lines = [
-        (row.image, row.name, "" if row.plane is None else row.plane, *(repr(float(value)) for value in row.position))
-        for row in rows
-    ]
+    lines = [(row.image, row.name, _plane_cell(row), *(repr(float(value)) for value in row.position)) for row in rows]
     _write(path, COLUMNS, lines)
 
 
-def write_matches(path: str | Path, matches: Sequence[tuple[str, Match]], *, with_plane: bool | Sequence[bool]) -> None:
+def write_matches(
+    path: str | Path,
+    matches: Sequence[tuple[str, Match]],
+    *,
+    with_plane: bool | Sequence[bool],
+    in_space: bool = False,
+) -> None:
     """Write where landmarks were found.
 
     Parameters
     ----------
     path : str or Path
-        CSV with the columns ``image,landmark,plane,row,column,score,margin,status``.
+        CSV with the columns ``image,landmark,plane,row,column,score,margin,status,expected_error,expected_error_unit``;
+        the last two are empty where nothing is expected, for want of a calibration.
     matches : sequence of (image, Match)
         ``image`` is the name that tells the image apart, see :func:`napari_ld.io.images.image_keys`.
     with_plane : bool or sequence of bool
         Write the plane; False for 2-D images, whose column stays empty. One value for all, or one for each match.
+    in_space : bool
+        Write the point in space of each match, whose plane has a fraction, instead of its place on the plane.
 
     Raises
     ------
@@ -101,10 +107,10 @@ def write_matches(path: str | Path, matches: Sequence[tuple[str, Match]], *, wit
     planes = [with_plane] * len(matches) if isinstance(with_plane, bool) else with_plane
     lines = []
     for (image, match), has_plane in zip(matches, planes, strict=True):
-        row, column = ("", "") if match.position is None else (f"{value:.3f}" for value in match.position)
-        plane = match.plane if has_plane else ""
+        place = _place(match, has_plane, in_space)
+        expected = ("", "") if match.expected_error is None else (f"{match.expected_error:.3f}", match.unit)
         lines.append(
-            (image, match.landmark, plane, row, column, f"{match.score:.4f}", f"{match.margin:.4f}", match.status)
+            (image, match.landmark, *place, f"{match.score:.4f}", f"{match.margin:.4f}", match.status, *expected)
         )
     _write(path, MATCH_COLUMNS, lines)
 
@@ -161,7 +167,24 @@ def _landmark(row: dict[str, str], where: str) -> Landmark:
     if not row["landmark"]:
         raise LandmarkError(f"{where}: the landmark has no name; fill the column 'landmark'")
     position = _number(row["row"], "row", where), _number(row["column"], "column", where)
-    return Landmark(row["landmark"], _plane(row["plane"], where), position, row["image"])
+    plane = _plane(row["plane"], where)
+    exact = None if plane is None else _number(row["plane"], "plane", where)
+    return Landmark(row["landmark"], plane, position, row["image"], None if exact == plane else exact)
+
+
+def _place(match: Match, has_plane: bool, in_space: bool) -> tuple[str, str, str]:
+    """Cells of plane, row and column."""
+    if in_space:
+        plane, row, column = ("", "", "") if match.point is None else (f"{value:.3f}" for value in match.point)
+        return plane, row, column
+    row, column = ("", "") if match.position is None else (f"{value:.3f}" for value in match.position)
+    return str(match.plane) if has_plane else "", row, column
+
+
+def _plane_cell(row: Landmark) -> str:
+    if row.plane is None:
+        return ""
+    return str(row.plane) if row.depth is None else repr(float(row.depth))
 
 
 def _plane(text: str, where: str) -> int | None:

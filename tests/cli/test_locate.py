@@ -15,6 +15,7 @@ import nibabel
 import numpy as np
 import PIL.Image
 import pytest
+import scipy.ndimage
 import tifffile
 
 from napari_ld.localization import STACK_KINDS
@@ -22,6 +23,8 @@ from napari_ld.model.zoo import DEFAULT_ENCODER, list_models
 
 Run = Callable[..., tuple[int, str, str]]
 COLUMNS = ["image", "landmark", "plane", "row", "column", "score", "margin", "status"]
+COLUMNS += ["expected_error", "expected_error_unit"]
+BY_PLANE = sorted(set(STACK_KINDS) - {"volumes"})
 
 
 @pytest.fixture
@@ -132,7 +135,7 @@ def pages(tmp_path: Path, films: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("kind", sorted(STACK_KINDS))
+@pytest.mark.parametrize("kind", BY_PLANE)
 def test_stacks_have_one_row_per_plane(
     locate: Run, table: Callable[[], list[dict[str, str]]], pages: Path, kind: str
 ) -> None:
@@ -157,7 +160,7 @@ def test_slices_in_single_files_are_one_volume(
     assert [row["image"] for row in table()] == ["a.png", "a.png", "b.png", "b.png"]
 
 
-@pytest.mark.parametrize("kind", sorted(STACK_KINDS))
+@pytest.mark.parametrize("kind", BY_PLANE)
 def test_a_template_among_the_images_keeps_its_landmarks(
     locate: Run, table: Callable[[], list[dict[str, str]]], pages: Path, clicks: Path, kind: str
 ) -> None:
@@ -188,6 +191,76 @@ def test_progress_goes_to_standard_error(locate: Run) -> None:
 def test_help_names_every_stack_kind(run: Run) -> None:
     _, out, _ = run("locate", "--help")
     assert [kind for kind in STACK_KINDS if kind not in out] == []
+
+
+@pytest.fixture
+def blobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Write a volume of smooth noise, moved by whole voxels; they are searched at a low resolution, to save time."""
+    monkeypatch.setattr("napari_ld.localization.volumes.VOLUME_SIZE", 96)
+
+    def _blobs(name: str, shift: tuple[int, int, int] = (0, 0, 0), turned: bool = False) -> Path:
+        noise = np.random.default_rng(5).normal(size=(24, 40, 40))
+        body = np.clip(scipy.ndimage.gaussian_filter(noise, 2) * 900 + 120, 0, 255).astype(np.uint8)
+        pixels = np.roll(body, shift, (0, 1, 2)).T  # NIfTI keeps (column, row, plane)
+        affine = np.diag([1.0, 1.0, 2.0, 1.0])
+        if turned:
+            pixels, affine[0, 0], affine[0, 3] = pixels[::-1], -1.0, 39.0
+        nibabel.save(nibabel.Nifti1Image(np.ascontiguousarray(pixels), affine), tmp_path / name)
+        return tmp_path / name
+
+    return _blobs
+
+
+def test_points_in_space_are_found_in_other_volumes(
+    locate: Run, table: Callable[[], list[dict[str, str]]], blobs: Callable[..., Path], clicks: Path
+) -> None:
+    """One row an image and landmark; the target is stored the other way round along its columns."""
+    template, target = blobs("here.nii.gz"), blobs("there.nii.gz", (1, 3, -2), turned=True)
+    clicks.write_text("image,landmark,plane,row,column\nhere.nii.gz,spot,12.0,20,18\n", encoding="utf-8")
+    words = ["--template", template, "--stack-kind", "volumes", "--encoder", DEFAULT_ENCODER]
+    code, _, err = locate(*words, images=[template, target])
+    assert code == 0, err
+    rows = table()
+    assert [(row["image"], row["landmark"]) for row in rows] == [("here.nii.gz", "spot"), ("there.nii.gz", "spot")]
+    own, found = ([float(row[axis]) for axis in ("plane", "row", "column")] for row in rows)
+    assert own == [12, 20, 18]
+    np.testing.assert_allclose(found, [13, 23, 39 - 16], atol=1.2)
+
+
+def test_many_templates_for_one_plane(locate: Run, table: Callable[[], list[dict[str, str]]], films: Path) -> None:
+    """There may be more templates than planes to search: each adds an example."""
+    (films / "clicks.csv").write_text(
+        "image,landmark,plane,row,column\na.png,sella,,40,60\nb.png,sella,,44,68\n", encoding="utf-8"
+    )
+    words = ["--template", films / "a.png", "--template", films / "b.png", "--landmarks", films / "clicks.csv"]
+    assert locate(*words, images=[films / "c.png"])[0] == 0
+    assert len(table()) == 1
+
+
+def test_mirrored_copies_are_looked_for_unless_not_wanted(locate: Run, tmp_path: Path, films: Path) -> None:
+    picture = PIL.Image.open(films / "a.png")
+    picture.transpose(PIL.Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "turned.png")
+    columns = []
+    for word in ("--mirror", "--no-mirror"):
+        out = tmp_path / f"{word}.csv"
+        words = ["--encoder", DEFAULT_ENCODER, "--only", "sella", "--out", out, word]
+        assert locate(*words, images=[tmp_path / "turned.png"])[0] == 0
+        with open(out, encoding="utf-8") as file:
+            (row,) = csv.DictReader(file)
+        columns.append(float(row["column"] or -1))
+    assert abs(columns[0] - (picture.width - 1 - 60)) < 3
+    assert abs(columns[1] - (picture.width - 1 - 60)) > 3
+
+
+def test_a_landmark_at_the_very_border(
+    locate: Run, table: Callable[[], list[dict[str, str]]], blobs: Callable[..., Path], clicks: Path
+) -> None:
+    template = blobs("here.nii.gz")
+    clicks.write_text("image,landmark,plane,row,column\nhere.nii.gz,corner,0,-0.5,39.4\n", encoding="utf-8")
+    target = blobs("there.nii.gz")
+    assert locate("--template", template, "--stack-kind", "volumes", images=[target])[0] == 0
+    (row,) = table()
+    assert row["status"] == "absent" or 0 <= float(row["plane"]) <= 23
 
 
 # --- bad input --------------------------------------------------------------------------------------------------------
@@ -245,6 +318,24 @@ def test_template_of_several_planes_without_plane(locate: Run, pages: Path, clic
 @pytest.mark.parametrize("text", ["1", "1,2,3,4", "a,b", "0,1", "1,-1", "inf,1"])
 def test_spacing_that_is_none(locate: Run, text: str) -> None:
     _refused(locate(f"--spacing={text}"), text, "positive numbers in mm", code=2)
+
+
+def test_volumes_that_cannot_be_compared(
+    locate: Run, films: Path, blobs: Callable[..., Path], clicks: Path, pages: Path, tmp_path: Path
+) -> None:
+    template = blobs("here.nii.gz")
+    clicks.write_text("image,landmark,plane,row,column\nhere.nii.gz,spot,12,20,18\n", encoding="utf-8")
+    words = ["--template", template, "--stack-kind", "volumes"]
+    _refused(locate(*words, images=[films / "b.png"]), "b.png", "single plane", "expected a volume")
+    _refused(locate(*words, images=[pages]), "pages.tif", "spacing is None", "--spacing PLANE,ROW,COLUMN")
+    _refused(locate(*words, "--spacing", "2,1,1", images=[pages]), "pages.tif", "left and right")
+    clicks.write_text(
+        "image,landmark,plane,row,column\nhere.nii.gz,spot,12,20,18\nhere.nii.gz,spot,3,20,18\n", encoding="utf-8"
+    )
+    _refused(locate(*words, images=[template]), "'spot'", "planes 12, 3", "keep one of the rows")
+    clicks.write_text("image,landmark,plane,row,column\nhere.nii.gz,spot,30,20,18\n", encoding="utf-8")
+    _refused(locate(*words, images=[template]), "plane 30", "planes are 0 to 23")
+    assert not (tmp_path / "out.csv").exists()
 
 
 def test_unknown_stack_kind(locate: Run) -> None:

@@ -128,10 +128,24 @@ class TestMatches:
     def test_columns(self, tmp_path: Path) -> None:
         write_matches(tmp_path / "out.csv", self.matches, with_plane=True)
         assert (tmp_path / "out.csv").read_text().splitlines() == [
-            "image,landmark,plane,row,column,score,margin,status",
-            "a.png,n,0,1.235,7.000,0.9877,0.2500,confident",
-            "b.png,n,0,,,0.1000,inf,absent",
+            "image,landmark,plane,row,column,score,margin,status,expected_error,expected_error_unit",
+            "a.png,n,0,1.235,7.000,0.9877,0.2500,confident,,",
+            "b.png,n,0,,,0.1000,inf,absent,,",
         ]
+
+    def test_what_is_expected_of_the_error(self, tmp_path: Path) -> None:
+        match = Match("n", 0, (1.0, 7.0), 0.9, 0.2, "confident", expected_error=1.25, unit="mm")
+        write_matches(tmp_path / "out.csv", [("a.png", match)], with_plane=False)
+        assert (tmp_path / "out.csv").read_text().splitlines()[1].endswith(",confident,1.250,mm")
+
+    def test_points_in_space(self, tmp_path: Path) -> None:
+        """The plane keeps its fraction, also when the table is read as landmarks and written again."""
+        match = Match("n", 12, (1.0, 7.0), 0.9, 0.2, "confident", point=(11.6, 1.0, 7.0))
+        write_matches(tmp_path / "out.csv", [("a.nii", match)], with_plane=True, in_space=True)
+        read = read_landmarks(tmp_path / "out.csv")
+        assert read == [Landmark("n", 12, (1.0, 7.0), "a.nii", depth=11.6)]
+        write_landmarks(tmp_path / "again.csv", read)
+        assert read_landmarks(tmp_path / "again.csv") == read
 
     def test_the_plane_of_2d_images_stays_empty(self, tmp_path: Path) -> None:
         write_matches(tmp_path / "out.csv", self.matches, with_plane=False)
