@@ -59,7 +59,7 @@ def _train(variant: str, settings: list[str], options: argparse.Namespace) -> Pa
     if not encoder.is_file() or read_header(encoder).prototypes is None:
         words = [f"schedule.steps={options.steps}", "schedule.first_phase=0.0", "schedule.warmup=20"]
         words += ["schedule.average=0.98", *settings]
-        where = ["--out", str(options.work), "--init", options.init, "--name", name]
+        where = ["--out", str(options.work), "--init", options.init, "--name", name, "--resume"]
         train_encoders.main(["fold-a", *where, "--threads", str(options.threads), "--set", *words])
     return encoder
 

@@ -4,6 +4,7 @@
     python -m benchmarks.train_encoders fold-a --out runs --init runs/base/encoder.safetensors
     python -m benchmarks.train_encoders fold-b --out runs --init runs/base/encoder.safetensors
     python -m benchmarks.train_encoders all    --out runs --init runs/base/encoder.safetensors
+    python -m benchmarks.train_encoders all    --out runs --resume --minutes 9 --device cuda     # in slices
 
 ``base`` sees no image of any evaluated set; ``fold-a`` and ``fold-b`` never see the images of that fold; ``all`` is
 the encoder that ships. Labels are never read. The data are found through NAPARI_LD_DATA.
@@ -21,7 +22,7 @@ from typing import Any
 from napari_ld.errors import ConfigError
 from src_train.config import load_config
 from src_train.memory import keep_freed_memory
-from src_train.run import run_training, set_threads
+from src_train.run import resume_training, run_training, set_threads
 
 # Folder below NAPARI_LD_DATA and how often it is drawn.
 GROUPS: dict[str, float] = {
@@ -67,7 +68,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE")
     parser.add_argument("--name", default="", help="name of the run folder and encoder; default: WHICH")
+    parser.add_argument("--resume", action="store_true", help="go on with this run if it was begun")
+    parser.add_argument("--minutes", type=float, default=0.0, help="stop with a checkpoint after this time")
+    parser.add_argument("--device", default="auto")
     options = parser.parse_args(arguments)
+    set_threads(options.threads)
+    keep_freed_memory()
+    run = options.out / (options.name or options.which)
+    slices = [f"schedule.minutes={options.minutes}", f"device={options.device}"]
+    if options.resume and (run / "last.ckpt").is_file():
+        print(resume_training(run, settings=[*options.set, *slices]))
+        return 0
     root = os.environ.get("NAPARI_LD_DATA")
     if not root:
         raise ConfigError("NAPARI_LD_DATA is not set: it names the folder with the development data")
@@ -76,7 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
     groups = {n: w for n, w in GROUPS.items() if options.which != "base" or n not in ("ceph", "idrid_points")}
     config = load_config(
         "standard",
-        settings=options.set,
+        settings=[*options.set, *slices],
         name=options.name or ("ld-general" if options.which == "all" else f"ld-general-{options.which}"),
         licence="research use only: trained on images whose licences forbid or do not state other use; see the card",
         data=tuple(str(Path(root) / name / "images") for name in groups),
@@ -84,9 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
         exclude=tuple(sorted(hidden_images(options.which, folds))),
         init=options.init,
     )
-    set_threads(options.threads)
-    keep_freed_memory()
-    print(run_training(config, options.out / (options.name or options.which)))
+    print(run_training(config, run))
     return 0
 
 

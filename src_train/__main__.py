@@ -1,4 +1,4 @@
-"""``python -m src_train train | methods | presets``: headless training."""
+"""``python -m src_train train | resume | export | methods | presets``: headless training."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ import argparse
 import sys
 from pathlib import Path
 
-from napari_ld.errors import NapariLDError
+from napari_ld.errors import NapariLDError, StorageError, TrainingError
+
+# Exit codes beside 0 (done, or stopped on request), 1 (other errors), 2 (usage) and 130 (interrupted).
+EXIT_LOSS, EXIT_STORAGE = 4, 5
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, 1 (an error, told in one line), 2 (usage), 130 (interrupted)."""
+    """Run one command; returns the exit code.
+
+    0: done, or stopped on request with a checkpoint; 1: an error, told in one line; 2: usage; 4: the loss is not
+    finite; 5: the run cannot be written (disk full); 130: interrupted for the second time.
+    """
     options = _parser().parse_args(arguments)
     try:
         return int(options.run(options))
@@ -18,7 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
         if options.debug:
             raise
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        codes = {TrainingError: EXIT_LOSS, StorageError: EXIT_STORAGE}
+        return codes.get(type(error), 1)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -29,45 +37,107 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     train = commands.add_parser("train", help="train an encoder on folders of unlabelled images")
     train.add_argument("--data", nargs="+", default=None, metavar="DIR", help="folders of images, one group each")
-    train.add_argument("--out", required=True, type=Path, metavar="RUN", help="run folder to make")
+    train.add_argument("--out", type=Path, default=None, metavar="RUN", help="run folder to make")
     train.add_argument("--method", default=None, help="see the command 'methods' (default: ld)")
     train.add_argument("--preset", default="standard", help="see the command 'presets' (default: standard)")
     train.add_argument("--config", type=Path, default=None, metavar="FILE", help="TOML file on top of the preset")
     train.add_argument("--init", default=None, metavar="ENCODER", help="bundled name or file to start from")
     train.add_argument("--exclude", nargs="+", default=None, metavar="FILE", help="image file names to leave out")
-    train.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="for example schedule.steps=500")
-    train.add_argument("--threads", type=int, default=0, help="CPU threads (default: torch's choice)")
-    train.add_argument("--debug", action="store_true", help="show the traceback of errors")
+    train.add_argument("--dry-run", action="store_true", help="show configuration, size and estimated time only")
     train.set_defaults(run=_train)
+    resume = commands.add_parser("resume", help="go on with a run that was stopped or killed")
+    resume.add_argument("folder", type=Path, metavar="RUN")
+    resume.set_defaults(run=_resume)
+    for command in (train, resume):
+        command.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="for example schedule.steps=500")
+        command.add_argument("--device", default=None, help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+        command.add_argument("--minutes", type=float, default=None, help="stop with a checkpoint after this time")
+        command.add_argument("--threads", type=int, default=0, help="CPU threads (default: torch's choice)")
+    export = commands.add_parser("export", help="write the encoder of a run, or its curves")
+    export.add_argument("folder", type=Path, metavar="RUN")
+    export.add_argument("-o", "--output", type=Path, default=None, metavar="FILE", help="encoder (.safetensors)")
+    export.add_argument("--tensorboard", type=Path, default=None, metavar="DIR", help="curves for TensorBoard")
+    export.set_defaults(run=_export)
     for name, run, text in (("methods", _methods, "list the methods"), ("presets", _presets, "list the presets")):
-        command = commands.add_parser(name, help=text)
-        command.set_defaults(run=run, debug=False)
+        commands.add_parser(name, help=text).set_defaults(run=run)
+    for command in commands.choices.values():
+        command.add_argument("--debug", action="store_true", help="show the traceback of errors")
     return parser
 
 
 def _train(options: argparse.Namespace) -> int:
+    from napari_ld.errors import ConfigError
     from src_train.config import load_config
-    from src_train.memory import keep_freed_memory
-    from src_train.run import run_training, set_threads
+    from src_train.estimate import describe
+    from src_train.run import run_training
 
     given = {"data": options.data, "method": options.method, "init": options.init, "exclude": options.exclude}
     config = load_config(
         options.preset,
         options.config,
-        options.set,
+        _settings(options),
         **{name: tuple(v) if isinstance(v, list) else v for name, v in given.items() if v is not None},
     )
-    set_threads(options.threads)
-    keep_freed_memory()
+    if options.out is None and not options.dry_run:
+        raise ConfigError("no run folder: give one with --out")
+    _prepare(options)
+    if options.dry_run:
+        for line in describe(config):
+            print(line, flush=True)
+        return 0
     print(run_training(config, options.out))
     return 0
 
 
+def _resume(options: argparse.Namespace) -> int:
+    from src_train.run import resume_training
+
+    _prepare(options)
+    settings = [*_settings(options)]
+    if options.minutes is None:
+        settings = ["schedule.minutes=0", *settings]  # the limit of an earlier session is not one of this
+    print(resume_training(options.folder, settings=settings))
+    return 0
+
+
+def _settings(options: argparse.Namespace) -> list[str]:
+    """``--set`` with the options that stand for settings."""
+    settings = list(options.set)
+    if options.device is not None:
+        settings.append(f"device={options.device}")
+    if options.minutes is not None:
+        settings.append(f"schedule.minutes={options.minutes}")
+    return settings
+
+
+def _prepare(options: argparse.Namespace) -> None:
+    from src_train.memory import keep_freed_memory
+    from src_train.run import set_threads
+
+    set_threads(options.threads)
+    keep_freed_memory()
+
+
+def _export(options: argparse.Namespace) -> int:
+    from napari_ld.errors import ConfigError
+    from src_train.exporting import export_encoder, export_tensorboard
+
+    if options.output is None and options.tensorboard is None:
+        raise ConfigError("nothing to export: give -o FILE for the encoder, or --tensorboard DIR for the curves")
+    if options.output is not None:
+        print(export_encoder(options.folder, options.output))
+    if options.tensorboard is not None:
+        print(export_tensorboard(options.folder, options.tensorboard))
+    return 0
+
+
 def _methods(options: argparse.Namespace) -> int:
-    from src_train.methods import METHODS
+    from src_train.methods import ADD_ONS, METHODS
 
     for name, method in METHODS.items():
         print(f"{name:10} {method.summary}")
+    for name, add_on in ADD_ONS.items():
+        print(f"+{name:9} {add_on.summary}")
     return 0
 
 

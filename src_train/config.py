@@ -6,12 +6,15 @@ import dataclasses
 import difflib
 import json
 import tomllib
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from napari_ld.errors import ConfigError
+from napari_ld.model.backbones.fast import NORMS
 from napari_ld.model.encoder import CONFIGURATIONS
+from src_train.assessment import SELECTIONS, Evaluation
 from src_train.data.corruption import CorruptionParams
 from src_train.data.superpixels import SuperpixelParams
 from src_train.data.views import ViewParams
@@ -34,6 +37,8 @@ class TrainConfig:
         A name of ``METHODS``, with any ``ADD_ONS`` after ``+``.
     encoder : str
         A name of ``CONFIGURATIONS``: ``fast`` or ``ld-paper``.
+    norm : str
+        Normalisation of the ``fast`` encoder: ``batch``, or ``group`` for batches over several processes.
     name : str
         Name written into the encoder's header.
     licence : str
@@ -57,6 +62,7 @@ class TrainConfig:
 
     method: str = "ld"
     encoder: str = "fast"
+    norm: str = "batch"
     name: str = "my-encoder"
     licence: str = "not stated"
     data: tuple[str, ...] = ()
@@ -76,13 +82,53 @@ class TrainConfig:
     corruption: CorruptionParams = field(default_factory=CorruptionParams)
     lrc: LocalizedParams = field(default_factory=LocalizedParams)
     superpixels: SuperpixelParams = field(default_factory=SuperpixelParams)
+    evaluation: Evaluation = field(default_factory=Evaluation)
 
 
 PRESETS: dict[str, dict[str, Any]] = {
     # Wall-clock on two idle cores of a 2024 server CPU; the estimate printed at the start is measured.
     "quick": {"schedule": {"steps": 100, "warmup": 20, "average": 0.98}},  # about 2 minutes
     "standard": {"schedule": {"steps": 1100}},  # about 20 minutes
+    "thorough": {"schedule": {"steps": 6600}},  # about 2 hours
+    # The published configuration (authors' code): 20 epochs of patch discrimination with mixup, 80 of LD, of 1000
+    # steps each, four couples; Adam afresh in phase 2, halved every 10 epochs; no decay, clipping, averaging, AMP.
+    "paper": {
+        "encoder": "ld-paper",
+        "precision": "float32",
+        "schedule": {
+            "steps": 100_000,
+            "couples": 4,
+            "first_phase": 0.2,
+            "optimizer": "adam",
+            "learning_rate": 1e-3,
+            "weight_decay": 0.0,
+            "rate": "halving",
+            "halve_every": 10_000,
+            "warmup": 0,
+            "average": 0.0,
+            "clip": 0.0,
+            "save_every": 1000,
+        },
+        "views": {"size": 448, "working_size": 448},
+        "weights": {
+            "pixel": 0.0,
+            "level": 0.0,
+            "patch": 1.0,
+            "mixup": 1.0,
+            "region": 10.0,
+            "entropy": 0.1,
+            "balance": 0.0,
+            "mutual": 0.0,
+        },
+        "losses": {"fresh_optimizer": True},
+        "evaluation": {"every": 1000},
+    },
 }
+
+
+def method_tables(config: TrainConfig) -> dict[str, Any]:
+    """The tables of a configuration by name, for :func:`src_train.methods.build_method`."""
+    return {entry.name: getattr(config, entry.name) for entry in dataclasses.fields(config)}
 
 
 def load_config(
@@ -193,16 +239,33 @@ def _check(config: TrainConfig) -> list[str]:
         problems.append(f"unknown encoder configuration {config.encoder!r}: choose one of {', '.join(CONFIGURATIONS)}")
     if config.precision not in ("auto", "float32", "bfloat16"):
         problems.append(f"precision = {config.precision!r}: choose auto, float32 or bfloat16")
-    for key, value, known in (
-        ("optimizer", config.schedule.optimizer, OPTIMIZERS),
-        ("rate", config.schedule.rate, RATES),
-    ):
+    choices: tuple[tuple[str, str, Collection[str]], ...] = (
+        ("norm", config.norm, NORMS),
+        ("schedule.optimizer", config.schedule.optimizer, OPTIMIZERS),
+        ("schedule.rate", config.schedule.rate, RATES),
+        ("evaluation.select", config.evaluation.select, SELECTIONS),
+    )
+    for key, value, known in choices:
         if value not in known:
-            problems.append(f"schedule.{key} = {value!r}: choose one of {', '.join(known)}")
+            problems.append(f"{key} = {value!r}: choose one of {', '.join(known)}")
+    if config.encoder != "fast" and config.norm != "batch":
+        problems.append(f"norm = {config.norm!r}: the encoder {config.encoder!r} has batch normalisation only")
+    problems += _check_evaluation(config.evaluation)
     if not config.data:
         problems.append("no data: give at least one folder of images with --data")
     if config.views.size % 64:
         problems.append(f"views.size = {config.views.size}: must be divisible by 64")
     if config.schedule.steps < 1 or config.schedule.couples < 1 or config.schedule.save_every < 1:
         problems.append("schedule.steps, schedule.couples and schedule.save_every must be at least 1")
+    return problems
+
+
+def _check_evaluation(evaluation: Evaluation) -> list[str]:
+    problems = []
+    if evaluation.select in ("landmarks", "masks") and not getattr(evaluation, evaluation.select):
+        problems.append(f"evaluation.select = {evaluation.select!r}: also give evaluation.{evaluation.select}")
+    if evaluation.every < 1 and (evaluation.select != "last" or evaluation.patience > 0):
+        problems.append("evaluation.every = 0: nothing is measured, so nothing can be selected by it; give a number")
+    if evaluation.every > 0 and (evaluation.couples < 1 or evaluation.points < 1 or evaluation.most < 2):
+        problems.append("evaluation.couples and evaluation.points must be at least 1, evaluation.most at least 2")
     return problems

@@ -16,7 +16,7 @@ from napari_ld.errors import TrainingError
 from src_train.batches import Batches
 from src_train.data.views import ViewBatch
 from src_train.distributed import World, add_gradients
-from src_train.optimizers import build_optimizer, named_parameters
+from src_train.optimizers import build_optimizer, cover, named_parameters
 from src_train.protocol import Method, OptimGroup, Phase, StepContext
 from src_train.schedules import Schedule
 
@@ -139,9 +139,20 @@ class Trainer:
 
     def optimizer(self, group: OptimGroup) -> torch.optim.Optimizer:
         """The optimiser of a group, made when it is first needed."""
+        parameters = named_parameters(self.method, group)
         if group.name not in self.optimizers:
-            self.optimizers[group.name] = build_optimizer(named_parameters(self.method, group), group.optimizer)
+            self.optimizers[group.name] = build_optimizer(parameters, group.optimizer)
+        cover(self.optimizers[group.name], parameters, group.optimizer)
         return self.optimizers[group.name]
+
+    def remake_optimizers(self) -> None:
+        """Make the optimisers, without state, that the steps so far would have made."""
+        self.optimizers.clear()
+        for phase in self.method.phases[: self.method.phase_at(min(self.step, self.steps - 1))[0] + 1]:
+            if phase.fresh_optimizers:
+                self.optimizers.clear()
+            for group in phase.groups:
+                self.optimizer(group)
 
     def _train_only(self, group: OptimGroup) -> dict[str, nn.Parameter]:
         """Freeze all parameters but those of the group; returns these."""

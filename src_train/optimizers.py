@@ -42,6 +42,11 @@ def named_parameters(method: Method, group: OptimGroup) -> dict[str, nn.Paramete
     }
 
 
+def all_parameters(method: Method) -> dict[str, nn.Parameter]:
+    """Every parameter of every network, by ``network.parameter``."""
+    return dict(method.networks.named_parameters())
+
+
 def build_optimizer(parameters: Mapping[str, nn.Parameter], params: OptimizerParams) -> torch.optim.Optimizer:
     """An optimiser without state; biases and normalisation do not decay unless ``decay_all``.
 
@@ -52,13 +57,21 @@ def build_optimizer(parameters: Mapping[str, nn.Parameter], params: OptimizerPar
     """
     if params.kind not in OPTIMIZERS:
         raise ConfigError(f"unknown optimizer {params.kind!r}: choose one of {', '.join(OPTIMIZERS)}")
-    decaying = [p for p in parameters.values() if p.ndim > 1 or params.decay_all]
-    others = [p for p in parameters.values() if p.ndim <= 1 and not params.decay_all]
-    groups = [
-        {"params": decaying, "weight_decay": params.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    return OPTIMIZERS[params.kind]([group for group in groups if group["params"]], params)
+    return OPTIMIZERS[params.kind](_param_groups(list(parameters.values()), params), params)
+
+
+def cover(optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter], params: OptimizerParams) -> None:
+    """Add the parameters that an optimiser does not train yet: a phase may bring new networks."""
+    known = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    for group in _param_groups([p for p in parameters.values() if id(p) not in known], params):
+        optimizer.add_param_group(group)
+
+
+def _param_groups(parameters: list[nn.Parameter], params: OptimizerParams) -> ParamGroups:
+    decaying = [p for p in parameters if p.ndim > 1 or params.decay_all]
+    others = [p for p in parameters if p.ndim <= 1 and not params.decay_all]
+    groups = [{"params": decaying, "weight_decay": params.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
@@ -83,6 +96,6 @@ def load_optimizer_tensors(
         parameter = parameters[name]
         if value.shape == parameter.shape:
             value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
-        elif value.ndim or next(iter(optimizer.param_groups))["fused"]:
+        elif value.ndim or optimizer.param_groups[0].get("fused"):
             value = value.to(parameter.device)
         optimizer.state[parameter][slot] = value

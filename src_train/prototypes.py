@@ -27,7 +27,7 @@ def cluster_summary(encoder: DenseEncoder, dataset: Dataset, maker: ViewMaker, s
 def prototypes_and_areas(
     encoder: DenseEncoder, dataset: Dataset, maker: ViewMaker, seed: int, batches: int = 40
 ) -> tuple[Tensor, Tensor]:
-    """Prototypes (K, D) and mean areas (K,) of the clusters, in evaluation mode.
+    """Prototypes (K, D) and mean areas (K,) of the clusters, in evaluation mode; fewer batches of few images.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def prototypes_and_areas(
     rng = np.random.default_rng(seed)
     regions, areas = (torch.zeros((), device=maker.device) for _ in range(2))
     weight = 0
-    for _ in range(batches):
+    for _ in range(min(batches, 2 * len(dataset))):
         batch = maker(dataset.draw_couples(4, rng), rng)
         dense = encoder(batch.second)
         if dense.clusters is None:

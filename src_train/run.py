@@ -1,219 +1,254 @@
-"""One training run: from a configuration to a run folder that holds all it needs to be understood.
-
-The folder is the protocol: ``config.toml``, ``environment.json``, ``events.jsonl`` (appended, one JSON object a
-line, versioned) and ``encoder.safetensors``.
-"""
+"""One training run, new or resumed: from a configuration to a run folder that holds all it needs to be understood."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
 import os
-import platform
-import sys
 import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from napari_ld.errors import ConfigError, StorageError, TrainingError
-from napari_ld.model.checkpoint import ModelHeader, load_model, save_model
+from napari_ld.embedding import choose_device
+from napari_ld.errors import NapariLDError, StorageError
+from napari_ld.model.checkpoint import load_model
 from napari_ld.model.encoder import CONFIGURATIONS, DenseEncoder, EncoderConfig, build_encoder
 from napari_ld.model.preprocessing import IntensityNormalization
 from napari_ld.model.zoo import resolve
-from napari_ld.storage import atomic_write
+from src_train.assessment import Assessor
 from src_train.batches import Batches
-from src_train.config import TrainConfig, to_toml
+from src_train.checkpoint import RunState, load_checkpoint, read_state
+from src_train.config import TrainConfig, method_tables
+from src_train.console import Console
+from src_train.control import Control
 from src_train.data.dataset import Dataset, load_dataset
 from src_train.data.extras import ViewExtras
 from src_train.data.views import ViewMaker
-from src_train.engine import Progress, Trainer, train
-from src_train.methods import build_method, parts_of
-from src_train.protocol import Method
+from src_train.distributed import World, agree, process_group
+from src_train.engine import Trainer, train
+from src_train.events import EventLog
+from src_train.exporting import EncoderWriter
+from src_train.folder import RunFolder, environment
+from src_train.lock import run_lock
+from src_train.methods import build_method
 from src_train.prototypes import cluster_summary
-from src_train.schedules import Schedule
-
-EVENTS_VERSION = 1
-_CITATION = "Chen et al., Unsupervised Local Discrimination for Medical Images, arXiv 2108.09440 (method); napari-ld"
+from src_train.supervision import Supervisor
 
 
-class RunFolder:
-    """Writes the run's files; an existing run is never overwritten.
+@dataclass(frozen=True)
+class Parts:
+    """What a run is assembled from.
 
-    Raises
-    ------
-    ConfigError
-        When the folder already holds a run.
-    StorageError
-        When it cannot be made.
+    Attributes
+    ----------
+    trainer : Trainer
+    batches : Batches
+    dataset : Dataset
+    maker : ViewMaker
+        Of plain views, for measurements.
+    normalization : IntensityNormalization
     """
 
-    def __init__(self, path: Path, config: TrainConfig) -> None:
-        if (path / "config.toml").exists():
-            raise ConfigError(f"{path}: already holds a training run; choose another --out")
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(
-                f"{path}: the run folder cannot be made ({error.strerror}); choose another --out"
-            ) from error
-        self.path = path
-        self._write("config.toml", to_toml(config))
-        self._write("environment.json", json.dumps(environment(), indent=1))
-
-    def _write(self, name: str, text: str) -> None:
-        with atomic_write(self.path / name, "w") as file:
-            file.write(text)
-
-    def event(self, kind: str, **values: Any) -> None:
-        """Append one event."""
-        line = json.dumps({"version": EVENTS_VERSION, "time": round(time.time(), 3), "event": kind, **values})
-        try:
-            with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
-        except OSError as error:
-            raise StorageError(f"{self.path}: cannot write events ({error.strerror}); free some space") from error
-
-
-def environment() -> dict[str, Any]:
-    """Versions and machine, without names of people or paths."""
-    packages = ("napari-ld", "torch", "numpy", "scikit-image")
-    installed = {name: _version(name) for name in packages}
-    return {"python": platform.python_version(), "system": platform.system(), "cores": os.cpu_count(), **installed}
+    trainer: Trainer
+    batches: Batches
+    dataset: Dataset
+    maker: ViewMaker
+    normalization: IntensityNormalization
 
 
 def run_training(config: TrainConfig, out: Path, *, quiet: bool = False) -> Path:
     """Train as configured and return the path of the encoder written.
 
+    A run that was stopped on request ends here too; :func:`resume_training` goes on with it.
+
     Raises
     ------
-    ConfigError, ImageError, ModelFileError, StorageError
+    ConfigError, ImageError, ModelFileError, StorageError, TrainingError
     """
-    encoder, normalization = _starting_point(config)
+    device = training_device(config.device)
+    with process_group(device) as world:
+        folder = RunFolder.create(out, config) if world.rank == 0 else RunFolder(out)
+        return _train(folder, config, device, world, quiet)
+
+
+def resume_training(run: Path, *, settings: list[str] | None = None, device: str = "", quiet: bool = False) -> Path:
+    """Go on with a run that was stopped or killed; nothing but ``settings`` changes.
+
+    The number of processes may differ from before. A finished run only writes its encoder again.
+
+    Raises
+    ------
+    ConfigError, ImageError, ModelFileError, StorageError, TrainingError
+    """
+    folder = RunFolder.existing(run)
+    config = folder.config(settings, **({"device": device} if device else {}))
+    chosen = training_device(config.device)
+    with process_group(chosen) as world:
+        return _train(folder, config, chosen, world, quiet)
+
+
+def _train(folder: RunFolder, config: TrainConfig, device: torch.device, world: World, quiet: bool) -> Path:
+    if world.rank > 0:
+        return _session(folder, config, device, world, EventLog(None), None, quiet=True)
+    with run_lock(folder.path):
+        folder.write_config(config)
+        log = EventLog(folder.path)
+        with Control(folder.path, log).watching() as control:
+            try:
+                return _session(folder, config, device, world, log, control, quiet)
+            except NapariLDError as error:
+                _tell_failure(log, error)
+                raise
+
+
+def _tell_failure(log: EventLog, error: NapariLDError) -> None:
+    try:
+        log.write("failed", kind=type(error).__name__, reason=str(error))
+    except StorageError:
+        return  # the disk that is full for the checkpoint is full for the event; the exit code tells it too
+
+
+def _session(
+    folder: RunFolder,
+    config: TrainConfig,
+    device: torch.device,
+    world: World,
+    log: EventLog,
+    control: Control | None,
+    quiet: bool,
+) -> Path:
+    began = time.perf_counter()
+    resumed = folder.checkpoint.is_file()
+    log.write("loading", resumed=resumed)
+    parts, state = assemble(config, device, world, folder.checkpoint if resumed else None, quiet)
+    trainer = parts.trainer
+    assessor = None
+    if world.rank == 0 and config.evaluation.every > 0:
+        assessor = Assessor(
+            config.evaluation, parts.dataset, parts.maker, parts.normalization, config.data, config.seed
+        )
+    log.write(
+        "resumed" if resumed else "started",
+        step=trainer.step,
+        steps=trainer.steps,
+        phases=[{"name": phase.name, "steps": phase.steps} for phase in trainer.method.phases],
+        planes=len(parts.dataset),
+        groups=[group.name for group in parts.dataset.groups],
+        device=str(device),
+        precision=state.precision,
+        processes=world.size,
+        environment=environment(),
+    )
+    console = Console(trainer.step, trainer.steps, quiet)
+    writer = EncoderWriter(folder.encoder, config, trainer.method, parts.dataset, parts.normalization)
+    supervisor = Supervisor(
+        trainer, config, state, folder.checkpoint, writer, log, control, console, assessor, began=began
+    )
+    try:
+        complete = train(trainer, parts.batches, supervisor)
+    finally:
+        console.close()
+    if world.rank == 0 and (complete or supervisor.early):
+        finish(supervisor, parts, folder, log)
+    return folder.encoder
+
+
+def finish(supervisor: Supervisor, parts: Parts, folder: RunFolder, log: EventLog) -> None:
+    """Write the chosen encoder with its prototypes."""
+    encoder, step = parts.trainer.averaged, parts.trainer.step
+    config = supervisor.config
+    if config.evaluation.select != "last" and folder.encoder.is_file():
+        chosen = load_model(folder.encoder)
+        encoder, step = chosen.encoder.to(parts.trainer.device), int(chosen.header.training["steps"])
+    measured = cluster_summary(encoder, parts.dataset, parts.maker, config.seed)
+    supervisor.writer.write(encoder, step, supervisor.minutes(), **measured)
+    reason = "no better for a while" if supervisor.early else "all steps done"
+    log.write(
+        "finished",
+        step=parts.trainer.step,
+        chosen_step=step,
+        minutes=round(supervisor.minutes(), 2),
+        areas=measured.get("areas"),
+        reason=reason,
+    )
+
+
+def assemble(
+    config: TrainConfig, device: torch.device, world: World, checkpoint: Path | None, quiet: bool
+) -> tuple[Parts, RunState]:
+    """Data, network, method and optimisers as configured, at the state of a checkpoint if there is one."""
+    state = None if checkpoint is None else read_state(checkpoint)
+    encoder, normalization = _starting_point(config, state)
+    say: Callable[[str], None] = (lambda text: None) if quiet else print_to_stderr
     dataset = load_dataset(
         config.data,
         longest_side=config.longest_side,
         normalization=normalization,
         exclude=config.exclude,
         weights=config.data_weights or None,
+        report=say,
     )
-    folder = RunFolder(out, config)
-    low = config.precision == "bfloat16" or (config.precision == "auto" and bfloat16_is_faster(encoder, config))
-    groups = [group.name for group in dataset.groups]
-    folder.event("started", planes=len(dataset), groups=groups, precision="bfloat16" if low else "float32")
-    names = {name for part in parts_of(config.method) for name in part.tables}
-    tables = {name: getattr(config, name) for name in names}
-    method = build_method(config.method, encoder, config.schedule, tables)
+    if state is None:
+        precision = "bfloat16" if agree(low_precision(encoder, config, device), world, device) else "float32"
+        state = RunState(precision, asdict(encoder.config), asdict(normalization))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)  # heads of the method start alike in all processes
+        method = build_method(config.method, encoder, config.schedule, method_tables(config))
+    trainer = Trainer(
+        method,
+        config.schedule,
+        seed=config.seed,
+        device=device,
+        low_precision=state.precision == "bfloat16",
+        world=world,
+    )
+    if checkpoint is not None:
+        state = load_checkpoint(checkpoint, trainer)
     extras = ViewExtras(method.view_extras, config.corruption, config.superpixels)
-    maker = ViewMaker(config.views, normalization.mean, normalization.std, extras=extras)
-    trainer = Trainer(method, config.schedule, seed=config.seed, low_precision=low)
-    writer = _Writer(out / "encoder.safetensors", config, method, dataset, normalization)
-    reporter = _Reporter(folder, writer, config.schedule, quiet, trainer)
-    averaged = trainer.averaged
-    try:
-        train(trainer, Batches(dataset, maker, config.schedule.couples, config.seed), reporter)
-    except TrainingError as error:
-        folder.event("failed", reason=str(error))
-        raise
-    measured = cluster_summary(averaged, dataset, maker, config.seed)
-    writer.write(averaged, config.schedule.steps, **measured)
-    folder.event("finished", minutes=writer.minutes(), areas=measured.get("areas"))
-    return writer.path
+    scale = normalization.mean, normalization.std
+    batches = Batches(
+        dataset, ViewMaker(config.views, *scale, device, extras), config.schedule.couples, config.seed, world
+    )
+    return Parts(trainer, batches, dataset, ViewMaker(config.views, *scale, device), normalization), state
 
 
-class _Writer:
-    """Writes the averaged encoder; during the run without prototypes, which need a pass over the data."""
-
-    def __init__(
-        self,
-        path: Path,
-        config: TrainConfig,
-        method: Method,
-        dataset: Dataset,
-        normalization: IntensityNormalization,
-    ) -> None:
-        self.path, self.config, self.normalization = path, config, normalization
-        self.terms = sorted({term for phase in method.phases for group in phase.groups for term in group.terms})
-        self.groups = {group.name: len(group.planes) for group in dataset.groups}
-        self.began = time.perf_counter()
-
-    def minutes(self) -> float:
-        return round((time.perf_counter() - self.began) / 60, 1)
-
-    def write(self, encoder: DenseEncoder, step: int, **measured: Any) -> None:
-        config = self.config
-        summary = {
-            "method": config.method,
-            "losses": self.terms,
-            "steps": step,
-            "views_per_step": 4 * config.schedule.couples,
-            "minutes": self.minutes(),
-            "groups": self.groups,
-            "excluded_images": len(config.exclude),
-            "started_from": Path(config.init).name if config.init else "random weights",
-            "seed": config.seed,
-        }
-        header = ModelHeader(
-            kind="encoder",
-            name=config.name,
-            config=encoder.config,
-            normalization=self.normalization,
-            training=summary,
-            licence=config.licence,
-            citation=_CITATION,
-            **measured,
-        )
-        save_model(self.path, encoder, header)
-
-
-def _starting_point(config: TrainConfig) -> tuple[DenseEncoder, IntensityNormalization]:
+def _starting_point(config: TrainConfig, state: RunState | None) -> tuple[DenseEncoder, IntensityNormalization]:
+    if state is not None:
+        shape = {**state.encoder, "level_dims": tuple(state.encoder["level_dims"])}
+        return build_encoder(EncoderConfig(**shape), config.seed), IntensityNormalization(**state.normalization)
     if config.init:
         model = load_model(resolve(config.init))
         return model.encoder, model.header.normalization
-    wanted: EncoderConfig = CONFIGURATIONS[config.encoder]
-    return build_encoder(wanted, config.seed), IntensityNormalization()
+    return build_encoder(
+        replace(CONFIGURATIONS[config.encoder], norm=config.norm), config.seed
+    ), IntensityNormalization()
 
 
-class _Reporter:
-    """Console line, events and the encoder so far; the time left is measured, not assumed."""
+def training_device(name: str) -> torch.device:
+    """The device of this process; with several processes on one machine, each takes its own graphics card.
 
-    def __init__(self, folder: RunFolder, writer: _Writer, schedule: Schedule, quiet: bool, trainer: Trainer) -> None:
-        self.trainer = trainer
-        self.folder, self.writer, self.schedule, self.quiet = folder, writer, schedule, quiet
-        self.began = time.perf_counter()
-        self.every = max(1, min(25, schedule.steps // 10))
-
-    def __call__(self, progress: Progress) -> bool:
-        if progress.step % self.schedule.save_every == 0:
-            self.writer.write(self.trainer.averaged, progress.step)
-        if progress.step % self.every == 0 or progress.step == self.schedule.steps:
-            self._tell(progress)
-        return False
-
-    def _tell(self, progress: Progress) -> None:
-        steps = self.schedule.steps
-        left = (time.perf_counter() - self.began) / progress.step * (steps - progress.step)
-        terms = {name: round(value, 4) for name, value in progress.terms.items()}
-        self.folder.event("step", step=progress.step, phase=progress.phase, loss=round(progress.loss, 4), terms=terms)
-        if not self.quiet:
-            print(
-                f"step {progress.step}/{steps}  phase {progress.phase}  loss {progress.loss:.3f}  "
-                f"{progress.images / progress.seconds:.1f} images/s  {left / 60:.1f} min left",
-                file=sys.stderr,
-            )
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
+    Raises
+    ------
+    ConfigError
+        For an unknown or missing device.
+    """
+    kind, _, index = name.partition(":")
+    chosen = choose_device(kind).name
+    if chosen == "cuda":
+        device = torch.device("cuda", int(index or os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+        return device
+    return torch.device(chosen)
 
 
 @torch.no_grad()
-def bfloat16_is_faster(encoder: DenseEncoder, config: TrainConfig) -> bool:
-    """Time a forward pass of a small batch both ways; the answer stands in the ``started`` event."""
+def low_precision(encoder: DenseEncoder, config: TrainConfig, device: torch.device) -> bool:
+    """Whether networks run in bfloat16: as configured; ``auto`` times a forward pass both ways on a CPU."""
+    if config.precision != "auto":
+        return config.precision == "bfloat16"
+    if device.type != "cpu":
+        return choose_device(device.type).dtype == "bfloat16"
     encoder.eval()
     encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     images = torch.zeros(2, encoder.config.in_channels, config.views.size, config.views.size)
@@ -231,3 +266,10 @@ def set_threads(threads: int) -> None:
     """Use this many threads; 0 leaves torch's choice."""
     if threads > 0:
         torch.set_num_threads(threads)
+
+
+def print_to_stderr(text: str) -> None:
+    """Tell a person something that is no result."""
+    import sys
+
+    print(text, file=sys.stderr)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_ld.errors import ImageError, ModelFileError
-from napari_ld.model.backbones.fast import FastPyramid
+from napari_ld.model.backbones.fast import NORMS, FastPyramid
 from napari_ld.model.backbones.vgg_tiny import UTrunk, Vgg16Bn
 
 _LD_EPSILON = 1e-10
@@ -45,6 +45,8 @@ class EncoderConfig:
         Longest side, in pixels, to which whole images are brought.
     fine_zoom : float
         Scale, as a multiple of the working scale, at which refinement crops were trained.
+    norm : str
+        Normalisation of the ``fast`` backbone, a name of ``NORMS``; ``vgg16_bn_tiny`` has ``batch`` only.
     """
 
     backbone: str = "fast"
@@ -56,6 +58,7 @@ class EncoderConfig:
     octaves: int = 2
     working_size: int = 384
     fine_zoom: float = 2.0
+    norm: str = "batch"
 
 
 class Dense(NamedTuple):
@@ -132,8 +135,10 @@ class FastNetwork(nn.Module):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.pyramid = FastPyramid(config.in_channels, config.level_dims[: len(config.level_dims) // config.octaves])
-        self.clustering = ClusterHead(self.pyramid.trunk_channels, config.clusters) if config.clusters else None
+        dims = config.level_dims[: len(config.level_dims) // config.octaves]
+        self.pyramid = FastPyramid(config.in_channels, dims, norm=config.norm)
+        trunk = self.pyramid.trunk_channels
+        self.clustering = ClusterHead(trunk, config.clusters, config.norm) if config.clusters else None
 
     def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor | None]:
         """``(B, C, H, W)`` to four maps at strides 4, 8, 16, 32 and clusters at stride 4."""
@@ -165,11 +170,11 @@ class PaperNetwork(nn.Module):
 class ClusterHead(nn.Module):
     """conv-BN-ReLU-conv, sigmoid, then L1-normalised over channels: not a softmax (LD, authors' code)."""
 
-    def __init__(self, channels: int, clusters: int) -> None:
+    def __init__(self, channels: int, clusters: int, norm: str = "batch") -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Conv2d(channels, clusters, 3, padding=1),
-            nn.BatchNorm2d(clusters),
+            NORMS[norm](clusters),
             nn.ReLU(inplace=True),
             nn.Conv2d(clusters, clusters, 3, padding=1),
         )
@@ -242,10 +247,12 @@ def build_encoder(config: EncoderConfig, seed: int | None = None) -> DenseEncode
     Raises
     ------
     ModelFileError
-        When the backbone is not in :data:`BACKBONES`.
+        When the backbone is not in :data:`BACKBONES`, or the normalisation not one it has.
     """
     if config.backbone not in BACKBONES:
         raise ModelFileError(f"unknown backbone {config.backbone!r}: this version knows {', '.join(BACKBONES)}")
+    if config.norm not in NORMS or (config.backbone != "fast" and config.norm != "batch"):
+        raise ModelFileError(f"normalisation {config.norm!r} of backbone {config.backbone!r}: expected batch, or group")
     network, alignment, margin = BACKBONES[config.backbone]
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from skimage.io import imsave
 
 from napari_ld.errors import ConfigError, TrainingError
 from napari_ld.model.checkpoint import load_model
@@ -27,15 +26,8 @@ SMALL = ["views.size=64", "schedule.steps=4", "schedule.couples=2", "schedule.wa
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("images")
-    rng = np.random.default_rng(0)
-    for index in range(4):
-        blobs = torch.nn.functional.interpolate(
-            torch.from_numpy(rng.random((1, 1, 12, 10))), size=(96, 80), mode="bicubic", align_corners=False
-        )
-        imsave(path / f"{index}.png", (blobs[0, 0].clamp(0, 1).numpy() * 255).astype(np.uint8), check_contrast=False)
-    return path
+def folder(images: Path) -> Path:
+    return images
 
 
 def _batch(folder: Path, seed: int = 0) -> tuple[DenseEncoder, Dataset, ViewMaker]:
@@ -191,7 +183,7 @@ def test_the_command_makes_a_run_that_the_plugin_loads(
     assert np.shape(model.header.prototypes) == (16, 256)
     assert {"patch", "region"} <= set(model.header.training["losses"])
     events = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
-    assert [events[0]["event"], events[-1]["event"]] == ["started", "finished"]
+    assert [events[0]["event"], events[1]["event"], events[-1]["event"]] == ["loading", "started", "finished"]
     assert main(arguments) == 1
     assert "already holds a training run" in capsys.readouterr().err
     started = [

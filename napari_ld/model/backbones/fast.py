@@ -6,12 +6,21 @@ input pixel ``s * i + (s - 1) / 2`` on every level, and no level is shifted agai
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 STRIDES = (4, 8, 16, 32)
+
+
+def _group_norm(channels: int) -> nn.Module:
+    return nn.GroupNorm(math.gcd(8, channels), channels)
+
+
+NORMS: dict[str, Callable[[int], nn.Module]] = {"batch": nn.BatchNorm2d, "group": _group_norm}
 
 
 class FastPyramid(nn.Module):
@@ -27,6 +36,9 @@ class FastPyramid(nn.Module):
         Channels of the bottom-up path at strides 2, 4, 8, 16, 32.
     trunk : int
         Channels of the top-down path.
+    norm : str
+        A name of :data:`NORMS`. Group normalisation does not depend on the batch, so that several processes compute
+        what one would; but it sees the whole image, so that a crop no longer equals its part of the image.
     """
 
     def __init__(
@@ -35,14 +47,17 @@ class FastPyramid(nn.Module):
         level_dims: tuple[int, ...],
         widths: tuple[int, ...] = (32, 64, 96, 128, 160),
         trunk: int = 64,
+        norm: str = "batch",
     ) -> None:
         super().__init__()
         if len(level_dims) != len(STRIDES) or len(widths) != len(STRIDES) + 1:
             raise ValueError(f"expected {len(STRIDES)} level_dims and {len(STRIDES) + 1} widths")
-        self.stem = nn.Sequential(_down(in_channels, widths[0]), _conv(widths[0], widths[0]))
-        self.stages = nn.ModuleList(nn.Sequential(_down(a, b), Residual(b), Residual(b)) for a, b in pairwise(widths))
+        self.stem = nn.Sequential(_down(in_channels, widths[0], norm), _conv(widths[0], widths[0], norm))
+        self.stages = nn.ModuleList(
+            nn.Sequential(_down(a, b, norm), Residual(b, norm), Residual(b, norm)) for a, b in pairwise(widths)
+        )
         self.lateral = nn.ModuleList(nn.Conv2d(width, trunk, 1) for width in widths[1:])
-        self.smooth = nn.ModuleList(_conv(trunk, trunk) for _ in STRIDES)
+        self.smooth = nn.ModuleList(_conv(trunk, trunk, norm) for _ in STRIDES)
         self.embed = nn.ModuleList(nn.Conv2d(trunk, dim, 1) for dim in level_dims)
         self.trunk_channels = trunk
 
@@ -68,25 +83,25 @@ class FastPyramid(nn.Module):
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions with batch normalisation around a shortcut."""
+    """Two 3x3 convolutions with normalisation around a shortcut."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, norm: str = "batch") -> None:
         super().__init__()
-        self.first = _conv(channels, channels)
-        self.second = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
+        self.first = _conv(channels, channels, norm)
+        self.second = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), NORMS[norm](channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` to the same shape."""
         return torch.relu(x + self.second(self.first(x)))
 
 
-def _conv(inputs: int, outputs: int) -> nn.Sequential:
+def _conv(inputs: int, outputs: int, norm: str) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), NORMS[norm](outputs), nn.ReLU(inplace=True)
     )
 
 
-def _down(inputs: int, outputs: int) -> nn.Sequential:
+def _down(inputs: int, outputs: int, norm: str) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 2, stride=2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+        nn.Conv2d(inputs, outputs, 2, stride=2, bias=False), NORMS[norm](outputs), nn.ReLU(inplace=True)
     )

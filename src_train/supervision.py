@@ -1,0 +1,149 @@
+"""What happens between two steps: reports, measurements, checkpoints, and the end on request."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from src_train.assessment import Assessor
+from src_train.checkpoint import RunState, save_checkpoint
+from src_train.config import TrainConfig
+from src_train.console import Console
+from src_train.control import Control
+from src_train.distributed import agree
+from src_train.engine import Progress, Trainer
+from src_train.events import EventLog
+from src_train.exporting import EncoderWriter
+
+_REPORT_SECONDS = 1.0
+
+
+class Supervisor:
+    """Called after every step; says whether to end.
+
+    Only the first process writes, measures and listens; the others are told by it. With several processes a pause
+    ends the run like a stop, since the others cannot wait without occupying their devices.
+
+    Parameters
+    ----------
+    trainer : Trainer
+    config : TrainConfig
+    state : RunState
+    checkpoint : Path
+    writer : EncoderWriter
+    log : EventLog
+    control : Control or None
+        None in all processes but the first.
+    console : Console
+    assessor : Assessor or None
+    began : float
+        ``time.perf_counter()`` at the start of the session.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        config: TrainConfig,
+        state: RunState,
+        checkpoint: Path,
+        writer: EncoderWriter,
+        log: EventLog,
+        control: Control | None,
+        console: Console,
+        assessor: Assessor | None,
+        *,
+        began: float,
+    ) -> None:
+        self.trainer, self.config, self.state = trainer, config, state
+        self.writer, self.early = writer, False
+        self._checkpoint, self._log, self._control = checkpoint, log, control
+        self._console, self._assessor = console, assessor
+        self._before, self._began, self._reported = state.seconds, began, float("-inf")
+        self._saved = time.perf_counter()
+
+    def minutes(self) -> float:
+        """Spent on the run so far, all sessions together."""
+        return (self._before + time.perf_counter() - self._began) / 60
+
+    def __call__(self, progress: Progress) -> bool:
+        """Do what is due after a step; True ends the session."""
+        ending = self._control is not None and self._lead(progress, self._control)
+        return agree(ending, self.trainer.world, self.trainer.device)
+
+    def _lead(self, progress: Progress, control: Control) -> bool:
+        self._report(progress)
+        every = self.config.evaluation.every
+        if self._assessor is not None and (progress.step % every == 0 or progress.step == self.trainer.steps):
+            self._assess(self._assessor)
+        last = progress.step == self.trainer.steps
+        if control.wish == "pause" and self.trainer.world.size == 1 and not last:
+            self._pause(control)
+        reason = self._reason_to_end(control)
+        schedule = self.config.schedule
+        late = time.perf_counter() - self._saved >= schedule.save_seconds
+        if reason or last or self.early or late or progress.step % schedule.save_every == 0:
+            self.save()
+        if reason and not last:
+            self._log.write("stopped", step=progress.step, reason=reason)
+            self._console.say(
+                f"stopped ({reason}) at step {progress.step}; go on with: resume {self._checkpoint.parent}"
+            )
+        return bool(reason) or self.early
+
+    def save(self) -> None:
+        """Write a checkpoint, and the encoder so far unless the best one stands there."""
+        self.state.seconds = 60 * self.minutes()
+        save_checkpoint(self._checkpoint, self.trainer, self.state)
+        if self.config.evaluation.select == "last" or not self.writer.path.is_file():
+            self.writer.write(self.trainer.averaged, self.trainer.step, self.minutes())
+        self._saved = time.perf_counter()
+        self._log.write("saved", step=self.trainer.step, minutes=round(self.minutes(), 2))
+
+    def _reason_to_end(self, control: Control) -> str:
+        if control.wish != "run":
+            return control.reason()
+        limit = self.config.schedule.minutes
+        session = (time.perf_counter() - self._began) / 60
+        return f"{limit:g} minutes are over" if 0 < limit <= session else ""
+
+    def _report(self, progress: Progress) -> None:
+        left = self._console.show(progress)
+        now = time.perf_counter()
+        if now - self._reported < _REPORT_SECONDS and progress.step < self.trainer.steps:
+            return
+        self._reported = now
+        self._log.write(
+            "step",
+            step=progress.step,
+            steps=self.trainer.steps,
+            phase=progress.phase,
+            loss=round(progress.loss, 5),
+            terms={name: round(value, 5) for name, value in progress.terms.items()},
+            images_per_second=round(progress.images * self.trainer.world.size / progress.seconds, 2),
+            data_share=round(progress.waited / progress.seconds, 4),
+            seconds_left=round(left),
+        )
+
+    def _assess(self, assessor: Assessor) -> None:
+        measured = assessor(self.trainer.averaged)
+        score, state, evaluation = assessor.score(measured), self.state, self.config.evaluation
+        better = score is not None and (state.best is None or score > state.best)
+        if better:
+            state.best, state.since_best = score, 0
+            if evaluation.select != "last":
+                self.writer.write(self.trainer.averaged, self.trainer.step, self.minutes())
+        else:
+            state.since_best += 1
+        self.early = 0 < evaluation.patience <= state.since_best
+        rounded = {name: round(value, 5) for name, value in measured.items()}
+        self._log.write("score", step=self.trainer.step, measured=rounded, best=better)
+
+    def _pause(self, control: Control) -> None:
+        self.save()
+        self._log.write("paused", step=self.trainer.step)
+        self._console.say('paused; write {"command": "run"} to control.json to go on')
+        waited = time.perf_counter()
+        control.wait_while_paused()
+        self._began += time.perf_counter() - waited  # a pause is no time of training
+        if control.wish == "run":
+            self._log.write("continued", step=self.trainer.step)

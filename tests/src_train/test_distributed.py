@@ -1,0 +1,75 @@
+"""Two processes with half a batch each compute what one computes with the whole."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from napari_ld.errors import ConfigError
+from src_train.checkpoint import load_checkpoint
+from src_train.distributed import World, process_group
+from src_train.engine import train
+from tests.src_train.shared_run import group_norm_parts
+from tests.src_train.two_processes import first_gradients
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def both(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with what the two processes wrote."""
+    out = tmp_path_factory.mktemp("both")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "tests.src_train.two_processes", str(images), str(out)]
+    processes = [
+        subprocess.Popen(command, env={**os.environ, **shared, "RANK": str(rank)}, cwd=ROOT, stderr=subprocess.PIPE)
+        for rank in range(2)
+    ]
+    told = [process.communicate(timeout=240)[1].decode() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], told
+    return out
+
+
+def test_loss_and_gradients_are_those_of_one_process(images: Path, both: Path) -> None:
+    expected = first_gradients(images, World())
+    assert {"pixel", "level", "patch", "mixup", "region", "entropy", "balance", "mutual"} == {
+        name.removeprefix("term/") for name in expected if name.startswith("term/")
+    }
+    for rank in range(2):
+        found = load_file(both / f"first-{rank}.safetensors")
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            scale = float(value.abs().max())
+            torch.testing.assert_close(found[name], value, atol=2e-5 * scale + 1e-7, rtol=1e-5, msg=name)
+
+
+def test_a_run_of_two_processes_is_resumed_by_one(images: Path, both: Path) -> None:
+    straight, batches = group_norm_parts(images, World())
+    assert train(straight, batches)
+    resumed, batches = group_norm_parts(images, World())
+    assert load_checkpoint(both / "last.ckpt", resumed).step == 2
+    assert train(resumed, batches)
+    for name, value in straight.averaged.state_dict().items():
+        torch.testing.assert_close(resumed.averaged.state_dict()[name], value, atol=1e-3, rtol=1e-2, msg=name)
+
+
+def test_one_process_needs_no_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    with process_group(torch.device("cpu")) as world:
+        assert world == World()
+        rows = torch.ones(2, 3)
+        assert world.gather(rows) is rows
+        assert world.total(rows) is rows
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("torch.distributed.is_available", lambda: False)
+    with pytest.raises(ConfigError, match="cannot run several processes"), process_group(torch.device("cpu")):
+        pass

@@ -1,0 +1,234 @@
+"""A run as a folder: stopped, paused, killed, out of disk, out of its mind; and gone on with."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from napari_ld.errors import ConfigError
+from napari_ld.model.checkpoint import load_model, read_header
+from src_train.__main__ import EXIT_LOSS, EXIT_STORAGE, main
+from src_train.checkpoint import read_state
+from src_train.control import write_command
+from src_train.events import read_events
+from src_train.folder import RunFolder
+from src_train.lock import lock_holder
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = [
+    *("views.size=64", "views.working_size=72", "schedule.couples=1", "schedule.warmup=1", "losses.points=8"),
+    *("precision=float32", "evaluation.couples=1", "evaluation.points=8"),
+]
+
+
+def _arguments(images: Path, out: Path, *settings: str) -> list[str]:
+    return ["train", "--data", str(images), "--out", str(out), "--preset", "quick", "--set", *SMALL, *settings]
+
+
+def _events(run: Path, kind: str = "") -> list[dict[str, Any]]:
+    return [event for event in read_events(run) if kind in ("", event["event"])]
+
+
+def _wait_for(run: Path, kind: str, count: int = 1) -> None:
+    end = time.monotonic() + 120
+    while len(_events(run, kind)) < count:
+        assert time.monotonic() < end, [event["event"] for event in _events(run)]
+        time.sleep(0.02)
+
+
+def _meanwhile(action: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=action)
+    thread.start()
+    return thread
+
+
+def _weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "last.ckpt")
+
+
+def test_stop_by_file_and_by_signal_then_resume_equals_an_uninterrupted_run(images: Path, tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert main(_arguments(images, whole, "schedule.steps=30", "evaluation.every=0")) == 0
+
+    def stop() -> None:
+        _wait_for(parts, "step")
+        write_command(parts, "stop")
+
+    thread = _meanwhile(stop)
+    assert main(_arguments(images, parts, "schedule.steps=30", "evaluation.every=0")) == 0
+    thread.join()
+    kinds = [event["event"] for event in _events(parts)]
+    assert kinds[-1] == "stopped"
+    assert kinds.index("stopping") < kinds.index("saved")
+    assert lock_holder(parts) is None
+    first = read_state(parts / "last.ckpt").step
+    assert 0 < first < 30
+
+    def kill() -> None:
+        _wait_for(parts, "resumed")
+        _wait_for(parts, "step", 1 + len(_events(parts, "step")))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = _meanwhile(kill)
+    assert main(["resume", str(parts)]) == 0
+    thread.join()
+    assert _events(parts, "stopped")[-1]["reason"] == "signal SIGTERM"
+    assert first < read_state(parts / "last.ckpt").step < 30
+    assert load_model(parts / "encoder.safetensors").header.prototypes is None
+    assert main(["resume", str(parts)]) == 0
+    assert _events(parts)[-1]["event"] == "finished"
+    expected, found = _weights(whole), _weights(parts)
+    assert expected.keys() == found.keys()
+    assert [name for name, tensor in expected.items() if not torch.equal(tensor, found[name])] == []
+    mine, theirs = (load_model(run / "encoder.safetensors").header for run in (whole, parts))
+    assert mine.prototypes == theirs.prototypes != None  # noqa: E711 - equal, and there
+
+
+def test_pause_waits_and_goes_on(images: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+
+    def pause() -> None:
+        _wait_for(run, "step")
+        write_command(run, "pause")
+        _wait_for(run, "paused")
+        assert (run / "last.ckpt").is_file()
+        assert lock_holder(run) is None  # this very process: a thread of it asks
+        write_command(run, "run")
+        _wait_for(run, "continued")
+        write_command(run, "stop")
+
+    thread = _meanwhile(pause)
+    assert main(_arguments(images, run, "schedule.steps=500", "evaluation.every=0")) == 0
+    thread.join()
+    kinds = [event["event"] for event in _events(run) if event["event"] not in ("step", "saved")]
+    assert kinds == ["loading", "started", "pausing", "paused", "continued", "stopping", "stopped"]
+
+
+def test_a_killed_run_is_resumed_from_its_checkpoint(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    words = _arguments(images, run, "schedule.steps=5000", "schedule.save_every=2", "evaluation.every=0")
+    process = subprocess.Popen([sys.executable, "-m", "src_train", *words], cwd=ROOT, stderr=subprocess.DEVNULL)
+    _wait_for(run, "saved", 2)
+    assert lock_holder(run) == {"pid": process.pid, "host": os.uname().nodename}
+    assert main(["resume", str(run)]) == 1
+    assert f"is being trained by process {process.pid}" in capsys.readouterr().err
+    process.kill()
+    process.wait()
+    with (run / "events.jsonl").open("ab") as file:
+        file.write(b'{"version": 2, "half a li')
+    step = read_state(run / "last.ckpt").step
+    assert step >= 2
+    assert load_model(run / "encoder.safetensors").header.training["steps"] >= step
+    assert (run / "lock").exists()
+    assert lock_holder(run) is None
+    settings = [f"schedule.steps={step + 2}", "evaluation.every=1"]
+    assert main(["resume", str(run), "--set", *settings]) == 0
+    assert [event["step"] for event in _events(run, "resumed")] == [step]
+    assert _events(run)[-1]["event"] == "finished"
+    assert RunFolder.existing(run).config().schedule.steps == step + 2
+    assert not (run / "lock").exists()
+
+
+def test_a_limit_in_minutes_and_runs_that_failed_early(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert main([*_arguments(images, run, "schedule.steps=900"), "--minutes", "0.0001"]) == 0
+    assert "0.0001 minutes are over" in _events(run, "stopped")[0]["reason"]
+    assert read_state(run / "last.ckpt").step == 1
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    failed = tmp_path / "failed"
+    assert main(_arguments(empty, failed)) == 1
+    assert "holds no image" in _events(failed, "failed")[0]["reason"]
+    (empty / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    assert main(_arguments(empty, failed)) == 1  # a run that trained nothing may be begun again
+    assert "broken.png" in _events(failed, "failed")[0]["reason"]
+    assert not (failed / "lock").exists()
+    with pytest.raises(ConfigError, match="holds no training run"):
+        RunFolder.existing(tmp_path)
+    assert main(["train", "--data", str(images)]) == 1
+    assert "no run folder" in capsys.readouterr().err
+
+
+def test_a_loss_that_explodes_keeps_the_last_checkpoint(images: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    settings = ["schedule.steps=40", "schedule.learning_rate=1e30", "schedule.clip=0.0", "schedule.save_every=1"]
+    assert main(_arguments(images, run, *settings, "evaluation.every=0")) == EXIT_LOSS
+    failed = _events(run, "failed")[0]
+    assert failed["kind"] == "TrainingError"
+    assert "not finite" in failed["reason"]
+    state = read_state(run / "last.ckpt")
+    assert all(bool(torch.isfinite(t).all()) for t in _weights(run).values() if t.is_floating_point())
+    assert state.step >= 1
+
+
+def test_a_full_disk_is_told_by_the_exit_code(images: Path, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource", reason="the system has no file size limit to imitate a full disk with")
+    run = tmp_path / "run"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, hard))
+    try:
+        code = main(_arguments(images, run, "schedule.steps=2", "evaluation.every=0"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert code == EXIT_STORAGE
+    assert "last.ckpt" in _events(run, "failed")[0]["reason"]
+    assert sorted(entry.name for entry in run.iterdir()) == [
+        *("config.toml", "control.json", "environment.json", "events.jsonl")
+    ]
+    assert main(["resume", str(run)]) == 0
+
+
+def test_export_and_dry_run(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, copy = tmp_path / "run", tmp_path / "mine.safetensors"
+    words = _arguments(images, run, "schedule.steps=2")
+    assert main([*words, "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "[schedule]" in shown
+    assert "2,365,504 parameters" in shown
+    assert "minutes" in shown.splitlines()[-1]
+    assert not run.exists()
+    (run).mkdir()
+    (run / "config.toml").write_text("")
+    assert main(["export", str(run), "-o", str(copy)]) == 1
+    assert "has not written an encoder yet" in capsys.readouterr().err
+    assert main(words) == 0
+    assert main(["export", str(run), "-o", str(copy)]) == 0
+    assert read_header(copy).training["steps"] == 2
+    assert main(["export", str(run)]) == 1
+    assert "nothing to export" in capsys.readouterr().err
+
+
+def test_curves_need_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config.toml").write_text("")
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    assert main(["export", str(tmp_path), "--tensorboard", str(tmp_path / "curves")]) == 1
+
+
+def test_selection_and_early_stop(images: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    select = ["evaluation.every=1", "evaluation.select=correspondence", "evaluation.patience=2"]
+    settings = ["schedule.steps=30", "schedule.learning_rate=0.0", "schedule.average=0.0", "schedule.first_phase=0.0"]
+    assert main(_arguments(images, run, *settings, *select)) == 0
+    scores = _events(run, "score")
+    best = max(range(len(scores)), key=lambda i: scores[i]["measured"]["correspondence"])
+    finished = _events(run, "finished")[0]
+    assert finished["reason"] == "no better for a while"
+    assert finished["step"] == best + 3 < 30
+    assert finished["chosen_step"] == best + 1
+    assert json.loads((run / "control.json").read_text()) == {"command": "run"}
