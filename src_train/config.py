@@ -93,6 +93,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # The published configuration (authors' code): 20 epochs of patch discrimination with mixup, 80 of LD, of 1000
     # steps each, four couples; Adam afresh in phase 2, halved every 10 epochs; no decay, clipping, averaging, AMP.
     "paper": {
+        "method": "ld-paper",
         "encoder": "ld-paper",
         "precision": "float32",
         "schedule": {

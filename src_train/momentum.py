@@ -1,6 +1,6 @@
-"""What remembers: a slowly moving twin of a network, and a queue of keys that it made.
+"""What remembers: a slowly moving twin of a network, a queue of keys that it made, and the areas of clusters.
 
-Both are modules, so that a checkpoint of the method holds them. Inside :func:`frozen` neither changes: validation
+All are modules, so that a checkpoint of the method holds them. Inside :func:`frozen` none changes: validation
 must leave no trace.
 """
 
@@ -96,10 +96,36 @@ class KeyQueue(nn.Module):
         self.cursor.fill_((int(self.cursor) + len(keys)) % size)
 
 
+class RunningAreas(nn.Module):
+    """Mean share of the image that each cluster covers, over recent steps: a channel that dies is seen while it does.
+
+    Parameters
+    ----------
+    clusters : int
+        K.
+    decay : float
+        Of the moving mean.
+    """
+
+    areas: Tensor
+
+    def __init__(self, clusters: int, decay: float = 0.98) -> None:
+        super().__init__()
+        self.decay = decay
+        self.frozen = False
+        self.register_buffer("areas", torch.full((clusters,), 1 / clusters))
+
+    @torch.no_grad()
+    def update(self, areas: Tensor) -> None:
+        """Move towards the areas (K,) of a step; nothing happens inside :func:`frozen`."""
+        if not self.frozen:
+            self.areas.lerp_(areas.to(self.areas.dtype), 1 - self.decay)
+
+
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """Keep every twin and queue inside ``module`` as it is: for validation."""
-    memories = [part for part in module.modules() if isinstance(part, MomentumTwin | KeyQueue)]
+    """Keep every twin, queue and mean inside ``module`` as it is: for validation."""
+    memories = [part for part in module.modules() if isinstance(part, MomentumTwin | KeyQueue | RunningAreas)]
     before = [part.frozen for part in memories]
     for part in memories:
         part.frozen = True

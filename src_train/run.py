@@ -24,6 +24,7 @@ from src_train.console import Console
 from src_train.control import Control
 from src_train.data.dataset import Dataset, load_dataset
 from src_train.data.extras import ViewExtras
+from src_train.data.published import view_maker
 from src_train.data.views import ViewMaker
 from src_train.distributed import World, agree, process_group
 from src_train.engine import Trainer, train
@@ -208,7 +209,7 @@ def assemble(
     extras = ViewExtras(method.view_extras, config.corruption, config.superpixels)
     scale = normalization.mean, normalization.std
     batches = Batches(
-        dataset, ViewMaker(config.views, *scale, device, extras), config.schedule.couples, config.seed, world
+        dataset, view_maker(config.views, *scale, device, extras), config.schedule.couples, config.seed, world
     )
     return Parts(trainer, batches, dataset, ViewMaker(config.views, *scale, device), normalization), state
 

@@ -14,6 +14,7 @@ from src_train.distributed import agree
 from src_train.engine import Progress, Trainer
 from src_train.events import EventLog
 from src_train.exporting import EncoderWriter
+from src_train.momentum import RunningAreas
 
 _REPORT_SECONDS = 1.0
 
@@ -122,7 +123,13 @@ class Supervisor:
             images_per_second=round(progress.images * self.trainer.world.size / progress.seconds, 2),
             data_share=round(progress.waited / progress.seconds, 4),
             seconds_left=round(left),
+            **self._areas(),
         )
+
+    def _areas(self) -> dict[str, list[float]]:
+        """Recent mean area of every cluster: one that dies is seen while it does."""
+        running = dict(self.trainer.method.networks.items()).get("areas")
+        return {"areas": [round(a, 5) for a in running.areas.tolist()]} if isinstance(running, RunningAreas) else {}
 
     def _assess(self, assessor: Assessor) -> None:
         measured = assessor(self.trainer.averaged)

@@ -1,4 +1,4 @@
-"""What a method can ask of the view maker beside two views: clean targets, corruption, super-pixel labels."""
+"""What a method can ask of the view maker: clean targets, corruption, super-pixel labels, quarter turns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from src_train.data.draws import Draws
 from src_train.data.geometry import Geometry
 from src_train.data.superpixels import SuperpixelParams, regions_of, warp_labels
 
-NAMES = frozenset({"clean", "corruption", "labels"})
+NAMES = frozenset({"clean", "corruption", "labels", "turns"})
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class ViewExtras:
     ----------
     names : frozenset of str
         ``clean``: view 1 before intensity changes; ``corruption``: both views are corrupted after them; ``labels``:
-        the super-pixels of the image under each view's geometry.
+        the super-pixels of the image under each view's geometry; ``turns``: the published views of LD instead
+        (:mod:`src_train.data.published`).
     corruption : CorruptionParams
     superpixels : SuperpixelParams
     store : Store or None

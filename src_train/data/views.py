@@ -72,6 +72,8 @@ class ViewBatch:
         View 1 before intensity changes and corruption, in [0, 1]; only where a method asks for it.
     labels : pair of (B, V, V) int tensors, or None
         Super-pixel of every pixel of each view, -1 for none; only where a method asks for them.
+    turns : (B,) int tensor or None
+        How view 2 was turned (:func:`src_train.data.published.turned`); only of the published views.
     """
 
     first: Tensor
@@ -82,6 +84,7 @@ class ViewBatch:
     inside_second: Tensor
     clean: Tensor | None = None
     labels: tuple[Tensor, Tensor] | None = None
+    turns: Tensor | None = None
 
 
 class ViewMaker:

@@ -13,6 +13,8 @@ from napari_ld.model.encoder import unit
 # 1 - P never falls below this, so that its logarithm stays finite in float32.
 _FLOOR = 1e-7
 
+WINDOWS = ("mean", "gauss")
+
 
 def patch_pool(embedding: Tensor, grid: int = 8, weight: Tensor | None = None) -> Tensor:
     """Mean embedding of each cell of a ``grid`` x ``grid`` partition, at unit length.
@@ -39,6 +41,24 @@ def patch_pool(embedding: Tensor, grid: int = 8, weight: Tensor | None = None) -
     else:
         pooled = (cells * weight.float().reshape(count, 1, *cells.shape[2:])).mean((3, 5))
     return unit(pooled.reshape(count, dim, grid * grid).transpose(1, 2), -1)
+
+
+def patch_window(maps: Tensor, grid: int, kind: str) -> Tensor | None:
+    """Weights of the pixels of one cell, ``(H/grid, W/grid)``, summing to 1; None for the plain mean.
+
+    ``gauss`` is the bell of one-shot localisation, σ a fifth of the cell, in place of the mean [reconstruction: the
+    paper's wording does not settle whether training uses it].
+    """
+    if kind not in WINDOWS:
+        raise ValueError(f"unknown pooling {kind!r}: choose one of {', '.join(WINDOWS)}")
+    if kind == "mean":
+        return None
+    lines = []
+    for length in (maps.shape[-2] // grid, maps.shape[-1] // grid):
+        offset = torch.arange(length, device=maps.device) - (length - 1) / 2
+        bell = torch.exp(-0.5 * (offset / (length / 5)).square())
+        lines.append(bell / bell.sum())
+    return lines[0][:, None] * lines[1][None]
 
 
 def patch_discrimination(vectors: Tensor, temperature: float = 0.1) -> Tensor:

@@ -13,7 +13,7 @@ from napari_ld.errors import ConfigError
 from napari_ld.model.encoder import DenseEncoder
 from src_train.methods.contrast import build_barlow, build_densecl, build_moco, build_simsiam
 from src_train.methods.dira import build_dira
-from src_train.methods.ld import build_ld
+from src_train.methods.ld import build_ld, build_published_ld
 from src_train.methods.lrc import add_lrc
 from src_train.protocol import Method
 from src_train.schedules import Schedule
@@ -42,6 +42,9 @@ class Entry:
 METHODS: dict[str, Entry] = {
     "ld": Entry(
         "Local Discrimination, with pixel contrast and agreement across images", build_ld, ("weights", "losses")
+    ),
+    "ld-paper": Entry(
+        "Local Discrimination as published, for the preset 'paper'", build_published_ld, ("weights", "losses")
     ),
     "moco": Entry("MoCo-v2: instance contrast with momentum twin and queue", build_moco, ("contrast",)),
     "densecl": Entry("DenseCL: MoCo-v2 with a dense branch", build_densecl, ("contrast",)),

@@ -7,15 +7,32 @@ contrast, cluster balance and mutual agreement are ours [reconstruction].
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from napari_ld.model.encoder import DenseEncoder
+from src_train.momentum import RunningAreas
 from src_train.objectives.dense import dense_providers
 from src_train.objectives.mutual import MutualAgreement
 from src_train.objectives.patch import MixupConsistency, PatchDiscrimination
 from src_train.objectives.pixel import LevelContrast, PixelContrast
-from src_train.objectives.region import ClusterBalance, ClusterEntropy, RegionDiscrimination, shown_clusters
-from src_train.protocol import Method, Objective, OptimGroup, OptimizerParams, Phase
+from src_train.objectives.published import (
+    PUBLISHED,
+    PublishedBalance,
+    PublishedEntropy,
+    PublishedMixup,
+    PublishedPatches,
+    PublishedRegions,
+)
+from src_train.objectives.region import (
+    ClusterBalance,
+    ClusterEntropy,
+    RegionDiscrimination,
+    areas,
+    remember_areas,
+    shown_clusters,
+)
+from src_train.protocol import Method, Objective, OptimGroup, OptimizerParams, Phase, Provider
 from src_train.schedules import Schedule, model_rate
 
 
@@ -52,6 +69,8 @@ class LDParams:
         Couples whose mutual matches agree less than this share teach nothing [reconstruction].
     fresh_optimizer : bool
         Phase 2 starts with a fresh optimiser (authors' code: yes).
+    center_pool : {"mean", "gauss"}
+        How the pixels of a patch are weighted; ``gauss`` favours its centre [reconstruction].
     """
 
     grid: int = 8
@@ -61,6 +80,7 @@ class LDParams:
     points: int = 160
     least_agreement: float = 0.25
     fresh_optimizer: bool = False
+    center_pool: str = "mean"
 
 
 FIRST_PHASE = ("pixel", "level", "patch", "mixup")
@@ -71,7 +91,37 @@ def build_ld(encoder: DenseEncoder, schedule: Schedule, weights: Weights, losses
 
     Terms that the encoder cannot serve (levels, clusters) are left out.
     """
-    objectives = _objectives(encoder, losses)
+    providers = {**dense_providers(losses.points, weights.mixup > 0), "shown_clusters": shown_clusters, "areas": areas}
+    return _assembled(encoder, schedule, weights, losses, providers, _objectives(encoder, losses))
+
+
+def build_published_ld(encoder: DenseEncoder, schedule: Schedule, weights: Weights, losses: LDParams) -> Method:
+    """LD exactly as in the authors' code of November 2021: its views, full-resolution maps, exact undoing of turns.
+
+    With the encoder ``ld-paper`` and the preset ``paper`` this is the published configuration. Whether it equals that
+    of the final paper is not known to us. Of ``weights`` only patch, mixup, region, entropy and balance count; the last
+    is ours and off in the preset.
+    """
+    pooling = losses.grid, losses.patch_temperature, losses.center_pool
+    objectives: dict[str, Objective] = {
+        "patch": PublishedPatches(*pooling),
+        "mixup": PublishedMixup(*pooling),
+        "region": PublishedRegions(losses.region_temperature),
+        "entropy": PublishedEntropy(),
+        "balance": PublishedBalance(),
+    }
+    return _assembled(encoder, schedule, weights, losses, PUBLISHED, objectives, frozenset({"turns"}))
+
+
+def _assembled(
+    encoder: DenseEncoder,
+    schedule: Schedule,
+    weights: Weights,
+    losses: LDParams,
+    providers: Mapping[str, Provider],
+    objectives: Mapping[str, Objective],
+    view_extras: frozenset[str] = frozenset(),
+) -> Method:
     terms = {name: weight for name, weight in asdict(weights).items() if weight > 0 and name in objectives}
 
     def phase(name: str, steps: int, chosen: dict[str, float], fresh: bool) -> Phase:
@@ -81,21 +131,24 @@ def build_ld(encoder: DenseEncoder, schedule: Schedule, weights: Weights, losses
 
     early = {name: weight for name, weight in terms.items() if name in FIRST_PHASE}
     first = schedule.first_phase_steps
+    with_clusters = encoder.config.clusters > 0
     return Method(
-        {"encoder": encoder},
-        {**dense_providers(losses.points, weights.mixup > 0), "shown_clusters": shown_clusters},
+        {"encoder": encoder, **({"areas": RunningAreas(encoder.config.clusters)} if with_clusters else {})},
+        providers,
         objectives,
         (
             phase("patches", first, early, False),
             phase("regions", schedule.steps - first, terms, losses.fresh_optimizer),
         ),
+        (remember_areas,) if with_clusters else (),
+        view_extras,
     )
 
 
 def _objectives(encoder: DenseEncoder, losses: LDParams) -> dict[str, Objective]:
     objectives: dict[str, Objective] = {
         "pixel": PixelContrast(losses.pixel_temperature),
-        "patch": PatchDiscrimination(losses.grid, losses.patch_temperature),
+        "patch": PatchDiscrimination(losses.grid, losses.patch_temperature, losses.center_pool),
         "mixup": MixupConsistency(losses.grid, losses.patch_temperature),
         "mutual": MutualAgreement(losses.pixel_temperature, losses.least_agreement),
     }

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from src_train.data.geometry import sample
 from src_train.losses.mixup import mixup_target
-from src_train.losses.patch import patch_discrimination, patch_pool
+from src_train.losses.patch import patch_discrimination, patch_pool, patch_window
 from src_train.objectives.dense import Passed
 from src_train.protocol import StepContext
 
@@ -21,6 +21,7 @@ class PatchDiscrimination:
 
     grid: int
     temperature: float
+    center_pool: str = "mean"
     needs: frozenset[str] = frozenset({"passed"})
 
     def __call__(self, context: StepContext) -> Tensor:
@@ -34,6 +35,9 @@ class PatchDiscrimination:
         overlap = F.avg_pool2d(batch.overlap[:, None].float(), 2)[:, 0]
         cell = overlap.shape[-1] // self.grid
         kept = F.avg_pool2d(overlap[:, None], cell).flatten(1) >= 0.5
+        window = patch_window(first, self.grid, self.center_pool)
+        if window is not None:
+            overlap = overlap * window.repeat(self.grid, self.grid)
         vectors = [patch_pool(view, self.grid, overlap)[kept] for view in (first, aligned)]
         vectors = [context.world.gather(rows) for rows in vectors]
         if len(vectors[0]) < 2:

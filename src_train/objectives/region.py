@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from src_train.losses.region import area_balance, cluster_entropy, region_contrast, region_vectors
+from src_train.momentum import RunningAreas
 from src_train.objectives.dense import Passed
 from src_train.protocol import StepContext
 
@@ -44,12 +45,24 @@ class ClusterEntropy:
 class ClusterBalance:
     """Equal areas of the channels over the global batch: no channel dies [reconstruction]."""
 
-    needs: frozenset[str] = frozenset({"shown_clusters"})
+    needs: frozenset[str] = frozenset({"areas"})
 
     def __call__(self, context: StepContext) -> Tensor:
         """In nats; 0 for equal areas."""
-        shown: Tensor = context["shown_clusters"]
-        return area_balance(context.world.mean(shown.float().mean((0, 2, 3)), shown.shape[2]))
+        return area_balance(context["areas"])
+
+
+def areas(context: StepContext) -> Tensor:
+    """Provider: mean share of each cluster over the cells of the global batch, (K,)."""
+    shown: Tensor = context["shown_clusters"]
+    return context.world.mean(shown.float().mean((0, 2, 3)), shown.shape[2])
+
+
+def remember_areas(context: StepContext) -> None:
+    """Hook: the running areas follow those of the step."""
+    running = context.networks["areas"]
+    if isinstance(running, RunningAreas):
+        running.update(context["areas"])
 
 
 def shown_clusters(context: StepContext) -> Tensor:

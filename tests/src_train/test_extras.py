@@ -78,7 +78,7 @@ def test_extras_do_not_change_the_views(planes: list[Plane], tmp_path: Path) -> 
     assert torch.equal(plain.partner, more.partner)
     assert plain.clean is None
     assert plain.labels is None
-    assert {"clean", "corruption", "labels"} == NAMES
+    assert {"clean", "corruption", "labels", "turns"} == NAMES
 
 
 def test_partners_carry_the_same_label(planes: list[Plane], tmp_path: Path) -> None:
