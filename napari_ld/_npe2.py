@@ -1,7 +1,8 @@
 """What napari calls to open and save files: images as layer data and back. Needs neither napari nor Qt.
 
 A layer that was opened here carries ``metadata["napari-ld"]`` with the keys ``axes``, ``affine`` (to patient LPS
-millimetres), ``spacing`` and ``source``, because napari keeps no more than the orthogonal part of an affine.
+millimetres), ``spacing``, ``source`` and ``modality``, because layers are shown straight, in the axes of their voxels,
+while the affine may be oblique. Nothing in it names a person, unless the path of the file does.
 The readers claim common endings such as ``.png``, which napari and other plugins open as well: napari then asks once
 which to use, and the pixels are the same.
 """
@@ -10,8 +11,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from napari_ld._types import ArrayLike, Image
 from napari_ld.errors import ImageError
@@ -34,27 +38,39 @@ LayerData = tuple[Any, dict[str, Any], str]
 
 
 def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
-    """Reader of one path, or of several that form a stack; None when an ending is not ours."""
+    """Reader of one path, or of several that form a stack; None when an ending is not ours.
+
+    Of a folder it looks at the first file: DICOM series and zarr folders are images.
+    """
+    from napari_ld.io.folders import holds_images
     from napari_ld.io.images import READERS
 
-    names = [os.path.basename(one).lower() for one in _listed(path)]
+    paths = _listed(path)
+    if len(paths) == 1 and os.path.isdir(paths[0]):
+        return read_layers if holds_images(Path(paths[0])) else None
+    names = [os.path.basename(one).lower() for one in paths]
     return read_layers if names and all(name.endswith(tuple(READERS)) for name in names) else None
 
 
 def read_layers(path: str | Sequence[str]) -> list[LayerData]:
-    """Read one file, or several 2-D images of one size as one stack, as an image layer.
+    """Read one file or folder, or several 2-D images of one size as one stack, as an image or labels layer.
+
+    Of a folder with several DICOM series the largest is opened, and a warning lists them.
 
     Raises
     ------
     ImageError
         A file that cannot be used, or images that do not form a stack.
     """
-    from napari_ld.io.images import READERS, read_images
+    from napari_ld.io.folders import known_suffix
+    from napari_ld.io.images import FOLDER_READERS, READERS, read_image, read_images
 
-    images = read_images(list(_listed(path)))
+    paths = _listed(path)
+    images = [read_image(paths[0])] if _is_single(paths) else read_images(list(paths), several="largest")
+    image = _stacked(images)
     name = Path(images[0].source).name
-    suffix = max((suffix for suffix in READERS if name.lower().endswith(suffix)), key=len)
-    return [to_layer_data(_stacked(images), name[: -len(suffix)])]
+    suffix = known_suffix(Path(name), (*READERS, *FOLDER_READERS))
+    return [to_layer_data(image, name[: -len(suffix)] if suffix else name)]
 
 
 def write_labels_layer(path: str, data: Any, attributes: Mapping[str, Any]) -> list[str]:
@@ -96,13 +112,12 @@ def to_layer_data(image: Image, name: str) -> LayerData:
 
     Returns
     -------
-    (array, attributes, "image")
-        Lazy stacks come as dask arrays of one plane a chunk. Scale and units are in millimetres when the spacing is
-        known, else napari's pixels.
+    (array, attributes, "image" or "labels")
+        Lazy stacks come as dask arrays of one plane a chunk, labels in memory, where they can be painted. Scale and
+        units are in millimetres when the spacing is known, else napari's pixels.
     """
     attributes: dict[str, Any] = {
         "name": name,
-        "rgb": image.has_channels,
         "axis_labels": tuple(image.axes.rstrip("c")),
         "metadata": {
             METADATA_KEY: {
@@ -110,12 +125,23 @@ def to_layer_data(image: Image, name: str) -> LayerData:
                 "affine": image.affine,
                 "spacing": image.spacing,
                 "source": image.source,
+                "modality": image.modality,
             }
         },
     }
     if image.spacing is not None:
         attributes["scale"] = image.spacing
-        attributes["units"] = ("mm",) * len(image.spacing)
+        attributes["units"] = ("pixel",) * (len(image.spacing) - 3) + ("mm",) * min(len(image.spacing), 3)
+    if image.kind == "labels":
+        if image.label_names:
+            attributes["metadata"][METADATA_KEY]["label_names"] = image.label_names
+        return np.array(image.array), attributes, "labels"
+    attributes["rgb"] = image.has_channels
+    if image.display_range is not None and not image.has_channels:
+        attributes["contrast_limits"] = image.display_range
+    if image.levels:
+        attributes["multiscale"] = True
+        return [_for_napari(replace(image, array=level)) for level in (image.array, *image.levels)], attributes, "image"
     return _for_napari(image), attributes, "image"
 
 
@@ -132,21 +158,24 @@ def image_from_layer_data(array: ArrayLike, attributes: Mapping[str, Any]) -> Im
     """
     channels = "c" if attributes.get("rgb") else ""
     ndim = len(array.shape) - len(channels)
-    if ndim not in (2, 3):
+    if ndim not in (2, 3, 4):
         raise ImageError(f"a layer of {ndim} axes; expected rows and columns, with or without planes: split the layer")
     spacing = _spacing(attributes, ndim)
     ours = (attributes.get("metadata") or {}).get(METADATA_KEY) or {}
     source = str(ours.get("source", ""))
     axes = str(ours.get("axes", "")).rstrip("c")
+    modality = str(ours.get("modality", ""))
+    names = tuple(ours.get("label_names", ()))
     if len(axes) != ndim:
-        return Image(array, ("yx" if ndim == 2 else "pyx") + channels, None, spacing, source)
+        return Image(array, {2: "yx", 3: "pyx", 4: "tzyx"}[ndim] + channels, None, spacing, source)
     if ours["spacing"] is None or spacing == tuple(map(float, ours["spacing"])):
-        return Image(array, axes + channels, ours["affine"], ours["spacing"] or spacing, source)
-    return Image(array, axes + channels, None, spacing, source)
+        affine, spacing = ours["affine"], ours["spacing"] or spacing
+        return Image(array, axes + channels, affine, spacing, source, label_names=names, modality=modality)
+    return Image(array, axes + channels, None, spacing, source, label_names=names, modality=modality)
 
 
 def _spacing(attributes: Mapping[str, Any], ndim: int) -> tuple[float, ...] | None:
-    """Millimetres from scale and units; None unless all units are lengths."""
+    """Millimetres from scale and units; None unless the units of all axes but time are lengths."""
     from napari_ld.io.tiff_calibration import MILLIMETRES
 
     scale, units = attributes.get("scale"), attributes.get("units")
@@ -154,6 +183,8 @@ def _spacing(attributes: Mapping[str, Any], ndim: int) -> tuple[float, ...] | No
         return None
     names = [units] * ndim if isinstance(units, str) else list(units)
     factors = [MILLIMETRES.get(str(unit).lower()) for unit in names[-ndim:]]
+    if ndim == 4:
+        factors[0] = 1.0
     steps = [float(step) for step in scale][-ndim:]
     known = [step * factor for step, factor in zip(steps, factors, strict=True) if factor is not None]
     return tuple(known) if len(known) == ndim else None
@@ -167,14 +198,17 @@ def _sample_layer(sample: Sample) -> LayerData:
 
 def _for_napari(image: Image) -> Any:
     """Lazy stacks as dask, which napari slices in the background; other arrays as they are."""
-    from napari_ld.io.lazy import LazyStack
+    from napari_ld.io.lazy import LazyArray, LazyStack
 
-    if not isinstance(image.array, LazyStack):
+    if not isinstance(image.array, LazyStack | LazyArray):
         return image.array
     import dask.array
 
+    leading = len(image.axes.rstrip("c")) - 2
+    by_plane = (1,) * leading + image.array.shape[leading:]
+    chunks = image.array.chunks if isinstance(image.array, LazyArray) else by_plane
     from_array: Callable[..., Any] = dask.array.from_array  # dask does not annotate it
-    return from_array(image.array, chunks=(1, *image.array.shape[1:]), name=False)
+    return from_array(image.array, chunks=chunks, name=False)
 
 
 def _stacked(images: Sequence[Image]) -> Image:
@@ -194,6 +228,13 @@ def _stacked(images: Sequence[Image]) -> Image:
     spacing = first.spacing and (1.0, *first.spacing)
     stack = LazyStack(shape, first.array.dtype, lambda index: images[index].plane(0))
     return Image(stack, "p" + first.axes, None, spacing, str(Path(first.source).parent))
+
+
+def _is_single(paths: Sequence[str]) -> bool:
+    """Whether it is one path and no folder of slices: a series of volumes then stays one layer."""
+    from napari_ld.io.ome_zarr import is_zarr
+
+    return len(paths) == 1 and (not os.path.isdir(paths[0]) or is_zarr(Path(paths[0])))
 
 
 def _listed(path: str | Sequence[str]) -> Sequence[str]:

@@ -43,13 +43,26 @@ class Image:
     axes : str
         One letter per array axis: ``z`` ordered slices, ``p`` pages or patients, ``t`` time, ``y`` rows,
         ``x`` columns, ``c`` channels (always last, 3 or 4 samples). Examples: ``"yx"``, ``"yxc"``, ``"zyx"``,
-        ``"pyxc"``.
+        ``"pyxc"``. A series of volumes has two axes in front, as in ``"tzyx"``; most rooms take one volume of it, see
+        :func:`napari_ld.io.parts.volumes_of`.
     affine : (4, 4) float64 array or None
         ``(plane, row, column, 1)`` to patient LPS millimetres.
     spacing : tuple of float or None
         Millimetres per step, for ``(row, column)`` of 2-D and ``(plane, row, column)`` of stacks.
     source : str
-        Path it was read from, or ``""``.
+        Path it was read from, or ``""``; ``path#N`` for the N-th part (from 0) of what holds several.
+    kind : {"image", "labels"}
+        Whether the file says that its values are labels, 0 being background.
+    label_names : tuple of (int, str)
+        Names of labels, where the file tells them.
+    modality : str
+        As DICOM abbreviates it, ``"CT"``, ``"MR"`` …; ``""`` when unknown.
+    display_range : (low, high) or None
+        Intensities that the file wants to be shown as black and white; for viewers only.
+    window : (low, high) or None
+        Intensities that the encoder gets as darkest and brightest; None: robust limits of the pixels themselves.
+    levels : tuple of ArrayLike
+        Coarser copies of ``array``, finest first, of a multiscale file; for viewers only.
     """
 
     array: ArrayLike
@@ -57,6 +70,12 @@ class Image:
     affine: npt.NDArray[np.float64] | None = None
     spacing: tuple[float, ...] | None = None
     source: str = ""
+    kind: Literal["image", "labels"] = "image"
+    label_names: tuple[tuple[int, str], ...] = ()
+    modality: str = ""
+    display_range: tuple[float, float] | None = None
+    window: tuple[float, float] | None = None
+    levels: tuple[ArrayLike, ...] = ()
 
     @property
     def has_channels(self) -> bool:
@@ -66,17 +85,17 @@ class Image:
     @property
     def is_stack(self) -> bool:
         """Whether there is a plane axis in front of rows and columns."""
-        return len(self.axes.rstrip("c")) == 3
+        return len(self.axes.rstrip("c")) > 2
 
     @property
     def n_planes(self) -> int:
         """Number of planes; 1 for a single 2-D image."""
-        return int(self.array.shape[0]) if self.is_stack else 1
+        return int(np.prod(self.array.shape[: len(self.axes.rstrip("c")) - 2], dtype=np.int64))
 
     @property
     def plane_shape(self) -> tuple[int, int]:
         """``(rows, columns)`` of one plane."""
-        first = 1 if self.is_stack else 0
+        first = len(self.axes.rstrip("c")) - 2
         return int(self.array.shape[first]), int(self.array.shape[first + 1])
 
     @property
@@ -86,7 +105,10 @@ class Image:
 
     def plane(self, index: int) -> npt.NDArray[Any]:
         """Read one plane as ``(rows, columns)`` or ``(rows, columns, channels)``; the only place that loads pixels."""
-        return np.asarray(self.array[index] if self.is_stack else self.array)
+        leading = tuple(int(length) for length in self.array.shape[: len(self.axes.rstrip("c")) - 2])
+        if len(leading) < 2:
+            return np.asarray(self.array[index] if leading else self.array)
+        return np.asarray(self.array[tuple(int(place) for place in np.unravel_index(index, leading))])
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from napari_ld._npe2 import METADATA_KEY, get_reader, image_from_layer_data, to_
 from napari_ld._sample_data import SAMPLES
 from napari_ld._types import Image
 from napari_ld.errors import ImageError
-from napari_ld.io.images import READERS, read_image
+from napari_ld.io.images import FOLDER_READERS, READERS, read_image
 from napari_ld.io.labels import WRITERS
 
 YAML = Path(napari_ld.__file__).with_name("napari.yaml")
@@ -49,7 +49,7 @@ class TestManifest:
 
     def test_readers_are_those_of_the_table(self, manifest: PluginManifest) -> None:
         patterns = [pattern for reader in manifest.contributions.readers for pattern in reader.filename_patterns]
-        assert sorted(patterns) == sorted(f"*{suffix}" for suffix in READERS)
+        assert sorted(patterns) == sorted(f"*{suffix}" for suffix in (*READERS, *FOLDER_READERS))
 
     def test_writers_are_those_of_the_table(self, manifest: PluginManifest) -> None:
         (writer,) = manifest.contributions.writers
@@ -199,5 +199,5 @@ class TestLayersToImages:
         assert image_from_layer_data(STACK, {"metadata": {METADATA_KEY: {"axes": "yx"}}}).axes == "pyx"
 
     def test_too_many_axes(self) -> None:
-        with pytest.raises(ImageError, match=r"a layer of 4 axes; .*split the layer"):
-            image_from_layer_data(STACK[None], {})
+        with pytest.raises(ImageError, match=r"a layer of 5 axes; .*split the layer"):
+            image_from_layer_data(STACK[None, None], {})

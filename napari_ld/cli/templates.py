@@ -29,9 +29,12 @@ def rows_of(template: Path, others: Sequence[Path], rows: Sequence[Landmark], ta
     Raises
     ------
     LandmarkError
-        When the template is a folder, there is no such row, or a row fits two templates of the same file name.
+        When the template is a folder of several images, there is no such row, or a row fits two templates of the same
+        file name.
     """
-    if template.is_dir():
+    from napari_ld.io.folders import holds_images
+
+    if template.is_dir() and not holds_images(template):
         raise LandmarkError(f"the template {template} is a folder; name the image that the landmarks were marked on")
     own = [row for row in rows if _names(row.image, template)]
     if not own:

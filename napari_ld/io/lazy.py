@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["LazyImage", "LazyStack"]
+__all__ = ["LazyArray", "LazyImage", "LazyStack"]
 
 
 class _Lazy:
@@ -34,13 +34,14 @@ class LazyStack(_Lazy):
     Parameters
     ----------
     shape : tuple of int
-        ``(planes, rows, columns)`` or ``(planes, rows, columns, channels)``.
+        ``(planes, rows, columns)`` or ``(planes, rows, columns, channels)``; with times in front for a series.
     dtype : dtype
     read : callable
-        From the index of a plane to its pixels, ``shape[1:]`` of ``dtype``.
+        From the index of a plane to its pixels, ``shape[1:]`` of ``dtype``; for a series from the time to a stack,
+        which may be lazy itself.
     """
 
-    def __init__(self, shape: Sequence[int], dtype: npt.DTypeLike, read: Callable[[int], npt.NDArray[Any]]) -> None:
+    def __init__(self, shape: Sequence[int], dtype: npt.DTypeLike, read: Callable[[int], Any]) -> None:
         super().__init__(shape, dtype)
         self._read = read
 
@@ -52,7 +53,10 @@ class LazyStack(_Lazy):
             keys = (slice(None),) * (self.ndim - indexed) + keys[1:]
         first, rest = keys[0], keys[1:]
         if isinstance(first, slice):
-            return self._planes(range(*first.indices(len(self))))[(slice(None), *rest)]
+            indices = range(*first.indices(len(self)))
+            if len(indices) and rest and all(isinstance(one, (int, slice)) for one in rest):
+                return np.stack([np.asarray(self._read(index)[rest]) for index in indices])
+            return self._planes(indices)[(slice(None), *rest)]
         try:
             index = operator.index(first)
         except TypeError:
@@ -96,3 +100,45 @@ class LazyImage(_Lazy):
         if copy is False:
             raise ValueError("pixels are read from a file: an array of them is always a copy")
         return self._read().astype(dtype or self.dtype, copy=False)
+
+
+class LazyArray(_Lazy):
+    """An array that is stored in chunks, any part of which can be read at once.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    dtype : dtype
+    read : callable
+        From one integer or slice for each axis to the pixels there.
+    chunks : tuple of int
+        Size of what is stored together.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        dtype: npt.DTypeLike,
+        read: Callable[[tuple[Any, ...]], npt.NDArray[Any]],
+        chunks: tuple[int, ...],
+    ) -> None:
+        super().__init__(shape, dtype)
+        self._read = read
+        self.chunks = chunks
+
+    def __getitem__(self, key: Any) -> Any:
+        """Index as numpy does; integers and slices read no more than the chunks that they touch."""
+        keys = key if isinstance(key, tuple) else (key,)
+        if Ellipsis in [one for one in keys if not isinstance(one, np.ndarray)]:
+            place = next(index for index, one in enumerate(keys) if one is Ellipsis)
+            keys = (*keys[:place], *(slice(None),) * (self.ndim - len(keys) + 1), *keys[place + 1 :])
+        if len(keys) <= self.ndim and all(isinstance(one, (int, np.integer, slice)) for one in keys):
+            steps = [one.step for one in keys if isinstance(one, slice)]
+            if all(step is None or step > 0 for step in steps):
+                return self._read((*keys, *(slice(None),) * (self.ndim - len(keys))))
+        return self._read((slice(None),) * self.ndim)[key]
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        if copy is False:
+            raise ValueError("pixels are read from a file: an array of them is always a copy")
+        return self._read((slice(None),) * self.ndim).astype(dtype or self.dtype, copy=False)

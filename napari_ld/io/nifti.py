@@ -1,4 +1,4 @@
-"""NIfTI through nibabel: indexed ``(plane, row, column)``, in patient LPS millimetres.
+"""NIfTI-1 and -2 through nibabel: indexed ``(plane, row, column)``, in patient LPS millimetres.
 
 nibabel indexes ``[column, row, plane]`` and its affine leads to RAS; both are turned round exactly once, here.
 Uncompressed files are read plane by plane; a ``.nii.gz`` has to be unpacked from its beginning and is held in memory.
@@ -6,8 +6,9 @@ Uncompressed files are read plane by plane; a ``.nii.gz`` has to be unpacked fro
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import nibabel as nib
 import numpy as np
@@ -21,6 +22,7 @@ from napari_ld.io.signatures import DAMAGED, check_signature, damaged
 __all__ = ["from_ras", "read_nifti", "to_ras"]
 
 MAX_UNPACKED_BYTES = 8 * 2**30
+_LABEL_INTENT = 1002
 _GZIP_BEST_RATIO = 1100  # deflate cannot pack better than 1032 : 1
 _MILLIMETRES = {"mm": 1.0, "unknown": 1.0, "micron": 1e-3, "meter": 1e3}
 _REVERSED = np.eye(4)[[2, 1, 0, 3]]
@@ -37,18 +39,19 @@ to_ras = from_ras
 
 
 def read_nifti(path: Path) -> Image:
-    """Read a 2-D or 3-D NIfTI file, ``.nii`` or ``.nii.gz``.
+    """Read a NIfTI file of two to four dimensions, ``.nii`` or ``.nii.gz``.
 
     Returns
     -------
     Image
-        ``"zyx"``, or ``"yx"`` for a single slice, with ``c`` behind for RGB voxels. Without qform and sform the affine
-        is None; the spacing then comes from ``pixdim``, and is None where that says nothing (all 1, no unit).
+        ``"zyx"``, ``"yx"`` for a single slice, ``"tzyx"`` for a series of volumes, with ``c`` behind for RGB voxels;
+        labels where the intent of the file says so. Without qform and sform the affine is None; the spacing then comes
+        from ``pixdim``, and is None where that says nothing (all 1, no unit).
 
     Raises
     ------
     ImageError
-        Missing, empty, damaged, not NIfTI, truncated, more than three dimensions, complex numbers, singular affine.
+        Missing, empty, damaged, not NIfTI, truncated, more than four dimensions, complex numbers, singular affine.
     """
     packed = path.name.lower().endswith(".gz")
     check_signature(path, "gzip" if packed else "NIfTI")
@@ -60,20 +63,29 @@ def read_nifti(path: Path) -> Image:
         affine, spacing = _geometry(path, volume)
     except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, *DAMAGED) as error:
         raise damaged(path, error) from error
-    channels = "c" if len(array.shape) > 3 else ""
+    channels = "c" if len(array.shape) > len(shape) else ""
+    kind: Literal["labels", "image"] = "labels" if _is_labels(volume, array) else "image"
+    if len(shape) > 3:
+        steps = None if spacing is None else (1.0, *spacing)
+        return Image(array, "tzyx" + channels, affine, steps, str(path), kind)
     if shape[2] == 1:
-        return Image(array[0], "yx" + channels, affine, None if spacing is None else spacing[1:], str(path))
-    return Image(array, "zyx" + channels, affine, spacing, str(path))
+        return Image(array[0], "yx" + channels, affine, None if spacing is None else spacing[1:], str(path), kind)
+    return Image(array, "zyx" + channels, affine, spacing, str(path), kind)
 
 
-def _spatial_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Columns, rows and planes."""
+def _is_labels(volume: Any, array: ArrayLike) -> bool:
+    """Whether the file declares labels; of a float type that would be a mistake."""
+    return np.dtype(array.dtype).kind in "bui" and int(volume.header["intent_code"]) == _LABEL_INTENT
+
+
+def _spatial_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Columns, rows and planes, and times where there are several."""
     if len(shape) < 2 or min(shape) < 1:
         raise ImageError(f"{path} has the shape {shape}; expected rows, columns and planes, at least one each")
-    if any(length > 1 for length in shape[3:]):
-        raise ImageError(f"{path} has the shape {shape}, more than three dimensions; save one volume a file")
-    columns, rows, planes = (*shape, 1)[:3]
-    return int(columns), int(rows), int(planes)
+    if any(length > 1 for length in shape[4:]):
+        raise ImageError(f"{path} has the shape {shape}, more than four dimensions; save one volume a file")
+    columns, rows, planes, times = (*shape, 1, 1)[:4]
+    return (int(columns), int(rows), int(planes)) + ((int(times),) if times > 1 else ())
 
 
 def _check_bytes(path: Path, volume: Any, packed: bool) -> None:
@@ -94,8 +106,8 @@ def _beyond_float32() -> np.errstate:
     return np.errstate(over="ignore", invalid="ignore")
 
 
-def _pixels(volume: Any, shape: tuple[int, int, int], packed: bool) -> ArrayLike:
-    """Planes, rows, columns (and channels)."""
+def _pixels(volume: Any, shape: tuple[int, ...], packed: bool) -> ArrayLike:
+    """(Times,) planes, rows, columns (and channels)."""
     proxy = volume.dataobj
     if volume.get_data_dtype().fields is not None:
         samples = np.ascontiguousarray(proxy.get_unscaled().reshape(shape, order="F").T)
@@ -109,13 +121,16 @@ def _pixels(volume: Any, shape: tuple[int, int, int], packed: bool) -> ArrayLike
         mapped: ArrayLike = proxy.get_unscaled().reshape(shape, order="F").T
         return mapped
 
-    def read(plane: int) -> npt.NDArray[Any]:
-        index = (slice(None), slice(None), plane, *(0 for _ in volume.shape[3:]))[: len(volume.shape)]
+    def read(plane: int, time: int = 0) -> npt.NDArray[Any]:
+        index = (slice(None), slice(None), plane, time, *(0 for _ in volume.shape[4:]))[: len(volume.shape)]
         with _beyond_float32():
             return np.asarray(proxy[index]).T.astype(dtype)
 
     dtype = np.dtype(np.float32) if scaled else proxy.dtype.newbyteorder("=")
-    return LazyStack(shape[::-1], dtype, read)
+    inner = shape[2::-1]
+    if len(shape) == 3:
+        return LazyStack(inner, dtype, read)
+    return LazyStack(shape[::-1], dtype, lambda time: LazyStack(inner, dtype, partial(read, time=time)))
 
 
 def _native(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

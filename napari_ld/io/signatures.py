@@ -13,6 +13,9 @@ __all__ = ["DAMAGED", "check_plane_size", "check_signature", "damaged"]
 MAX_PLANE_PIXELS = 178_956_970
 """Rows times columns of one compressed plane; Pillow calls more than this a decompression bomb too."""
 
+MAX_PLANES = 2**20
+"""More planes than this a file cannot mean."""
+
 DAMAGED = (
     OSError,
     EOFError,
@@ -36,6 +39,7 @@ _SIGNATURES = {
     "gzip": ((0, b"\x1f\x8b"),),
     "NIfTI": ((344, b"n+1\0"), (4, b"n+2\0")),
     "DICOM": ((128, b"DICM"),),
+    "NRRD": ((0, b"NRRD"),),
     "GIF": ((0, b"GIF8"),),
     "BMP": ((0, b"BM"),),
 }
@@ -45,6 +49,8 @@ _ENDINGS = {
     "TIFF": ".tif",
     "gzip": ".nii.gz, if it is a compressed NIfTI",
     "NIfTI": ".nii",
+    "DICOM": ".dcm",
+    "NRRD": ".nrrd",
 }
 
 
@@ -55,7 +61,7 @@ def check_signature(path: Path, expected: str) -> None:
     ----------
     path : Path
     expected : str
-        ``"PNG"``, ``"JPEG"``, ``"TIFF"``, ``"NIfTI"`` or ``"gzip"``.
+        ``"PNG"``, ``"JPEG"``, ``"TIFF"``, ``"NIfTI"``, ``"gzip"``, ``"DICOM"`` or ``"NRRD"``.
 
     Raises
     ------

@@ -25,14 +25,15 @@ def _picture(path: Path, value: int = 0) -> Path:
 
 class TestReadImage:
     def test_the_table_covers_the_formats_we_promise(self) -> None:
-        assert sorted(READERS) == [".jpeg", ".jpg", ".nii", ".nii.gz", ".png", ".tif", ".tiff"]
+        promised = ".dcm .dicom .ima .jpeg .jpg .nhdr .nii .nii.gz .nrrd .png .tif .tiff"
+        assert sorted(READERS) == promised.split()
 
     def test_any_case_of_letters_and_dots_in_the_name(self, tmp_path: Path) -> None:
         assert read_image(_picture(tmp_path / "a.v1.5.PNG")).axes == "yx"
 
     @pytest.mark.parametrize("name", ["a.bmp", "png", ".png", "a.gz", "a"])
     def test_unknown_ending(self, tmp_path: Path, name: str) -> None:
-        with pytest.raises(ImageError, match=r"its ending is none of \.jpeg, \.jpg, .*; convert it"):
+        with pytest.raises(ImageError, match=r"its ending is none of \.dcm, \.dicom, .*; convert it"):
             read_image(tmp_path / name)
 
     def test_folder(self, tmp_path: Path) -> None:

@@ -105,9 +105,9 @@ class TestPixels:
 
 
 class TestBadInput:
-    def test_more_than_three_dimensions(self, path: Path) -> None:
-        with pytest.raises(ImageError, match=r"shape \(9, 7, 5, 2\), more than three dimensions; save one volume"):
-            read_image(_written(path, np.stack([STACK.T] * 2, -1)))
+    def test_more_than_four_dimensions(self, path: Path) -> None:
+        with pytest.raises(ImageError, match=r"shape \(9, 7, 5, 1, 2\), more than four dimensions; save one volume"):
+            read_image(_written(path, np.stack([STACK.T[..., None]] * 2, -1)))
 
     def test_complex_numbers(self, path: Path) -> None:
         with pytest.raises(ImageError, match="holds values of type complex64; expected real numbers"):

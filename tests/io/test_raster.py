@@ -107,7 +107,7 @@ class TestBadInput:
             ("a.png", b"nonsense", r"a\.png is not a PNG file as its name says, or it is damaged"),
             ("a.png", _encoded("JPEG"), r"a\.png is a JPEG file, expected PNG by its name; rename it to \.jpg"),
             ("a.jpg", _encoded("PNG"), r"a\.jpg is a PNG file, expected JPEG by its name; rename it to \.png"),
-            ("a.jpg", b"\0" * 128 + b"DICM", r"a\.jpg is a DICOM file, .*; convert it to PNG, TIFF or NIfTI"),
+            ("a.jpg", b"\0" * 128 + b"DICM", r"a\.jpg is a DICOM file, .*; rename it to \.dcm"),
             ("a.png", _encoded("PNG")[:300], r"cannot read .*a\.png: .*; the file is damaged or not complete"),
             ("a.jpg", _encoded("JPEG")[:-600], r"cannot read .*a\.jpg: .*; the file is damaged or not complete"),
             ("a.png", _png_that_declares(2**30, 2**30), r"a\.png is too large to be decoded .*make it smaller"),

@@ -1,0 +1,274 @@
+"""What a DICOM file says before its pixels: only the elements that napari-ld uses, none that name a person.
+
+A header is read from the first bytes of the file; the pixels stay on disk. Where they lie there uncompressed, their
+place is noted, so that a plane can later be read without parsing the file again.
+"""
+
+from __future__ import annotations
+
+import struct
+import warnings
+import zlib
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from napari_ld.errors import ImageError
+from napari_ld.io.dicom_frames import Frame, frames_of, whole
+from napari_ld.io.signatures import DAMAGED, check_plane_size, check_signature, damaged
+
+__all__ = ["BROKEN", "Header", "NoPixelsError", "is_dicom", "read_header"]
+
+BROKEN = (InvalidDicomError, NotImplementedError, *DAMAGED)
+"""What pydicom and its decoders raise on files that are not whole or not understood."""
+
+_TAGS = [
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "SeriesInstanceUID",
+    "SeriesNumber",
+    "Modality",
+    "InstanceNumber",
+    "AcquisitionNumber",
+    "TemporalPositionIdentifier",
+    "FrameTime",
+    "FrameTimeVector",
+    "Rows",
+    "Columns",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "BitsAllocated",
+    "BitsStored",
+    "PixelRepresentation",
+    "NumberOfFrames",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "ImagerPixelSpacing",
+    "SpacingBetweenSlices",
+    "GridFrameOffsetVector",
+    "DoseGridScaling",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "ModalityLUTSequence",
+    "WindowCenter",
+    "WindowWidth",
+    "SegmentSequence",
+    "SegmentationType",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+]
+_FIRST_BYTES = 2**16
+_MAX_HEADER_BYTES = 256 * 2**20
+_PIXEL_TAGS = {(0x7FE0, 0x0008), (0x7FE0, 0x0009), (0x7FE0, 0x0010)}
+_NATIVE = {ImplicitVRLittleEndian, ExplicitVRLittleEndian}
+_UNDEFINED = 0xFFFFFFFF
+
+
+class NoPixelsError(ImageError):
+    """A sound DICOM file that holds no image: an index, a report, a plan."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a file says of itself.
+
+    Attributes
+    ----------
+    dataset : Dataset
+        The few elements that were read.
+    transfer_syntax : str
+        UID.
+    offset : int or None
+        Where uncompressed pixels begin in the file; None when they have to be decoded.
+    frames : tuple of Frame
+    """
+
+    path: Path
+    dataset: Dataset
+    transfer_syntax: str
+    offset: int | None
+    frames: tuple[Frame, ...]
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return int(self.dataset.Rows)
+
+    @property
+    def columns(self) -> int:
+        """Number of columns."""
+        return int(self.dataset.Columns)
+
+    @property
+    def samples(self) -> int:
+        """Samples a pixel, 1 or 3."""
+        return int(self.dataset.get("SamplesPerPixel", 1) or 1)
+
+    @property
+    def series(self) -> str:
+        """UID of the series, or the path where there is none."""
+        return str(self.dataset.get("SeriesInstanceUID") or self.path)
+
+    @property
+    def number(self) -> int:
+        """InstanceNumber, 0 where there is none."""
+        return whole(self.dataset.get("InstanceNumber"))
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether the file carries the mark of DICOM, whatever its name."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def read_header(path: Path) -> Header:
+    """Read what stands before the pixels.
+
+    Raises
+    ------
+    ImageError
+        Missing, empty, damaged, no DICOM file; names the file and the remedy.
+    NoPixelsError
+        A DICOM file of something else than an image.
+    """
+    marked = is_dicom(path)
+    if not marked:
+        _check_unmarked(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom would quote the values that it finds odd
+            dataset, offset, length = _parse(path, force=not marked)
+            syntax = _transfer_syntax(dataset)
+            if length is None:
+                raise NoPixelsError(
+                    f"{path} is a DICOM file without pixels ({_class_name(dataset)}); choose a file that holds an image"
+                )
+            _check_pixels(path, dataset)
+            native = offset if syntax in _NATIVE and length != _UNDEFINED else None
+            frames = frames_of(path, dataset)
+            if native is not None:
+                _checkwhole(path, dataset, len(frames), native, length)
+    except BROKEN as error:
+        raise damaged(path, error) from error
+    return Header(path, dataset, str(syntax), native, frames)
+
+
+def _check_unmarked(path: Path) -> None:
+    """Files from before the mark existed begin with a small group number; anything else is refused."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(8)
+    except OSError as error:
+        raise ImageError(f"cannot read {path}: {error.strerror}; check the path and its permissions") from error
+    if len(head) < 8 or struct.unpack("<H", head[:2])[0] not in (2, 8):
+        check_signature(path, "DICOM")
+
+
+def _parse(path: Path, force: bool) -> tuple[Dataset, int, int | None]:
+    """The elements, where the pixels begin, and how many bytes they take (None: there are none)."""
+    size = path.stat().st_size
+    take = _FIRST_BYTES
+    while True:
+        with open(path, "rb") as file:
+            head = BytesIO(file.read(take))
+        if str(DeflatedExplicitVRLittleEndian).encode() in head.getvalue()[:2048]:
+            return _parse_deflated(path)
+        dataset = pydicom.dcmread(head, stop_before_pixels=True, specific_tags=list(_TAGS), force=force)
+        place = head.tell()
+        found = _pixel_element(head, place, dataset)
+        if found is not None:
+            return dataset, place + found[0], found[1]
+        if take >= size:
+            return dataset, 0, None
+        if take >= _MAX_HEADER_BYTES:
+            raise ImageError(f"{path} has more than {take} bytes before its pixels; export it again")
+        take *= 16
+
+
+def _pixel_element(head: BytesIO, place: int, dataset: Dataset) -> tuple[int, int] | None:
+    """Bytes from the pixel element's begin to its value, and the length of the value; None when it is not here."""
+    implicit, little = dataset.original_encoding
+    head.seek(place)
+    raw = head.read(12)
+    if len(raw) < 12:
+        return None
+    order = "<" if little or little is None else ">"
+    tag = struct.unpack(f"{order}HH", raw[:4])
+    if tag not in _PIXEL_TAGS:
+        return None
+    if implicit:
+        return 8, int(struct.unpack(f"{order}L", raw[4:8])[0])
+    return 12, int(struct.unpack(f"{order}L", raw[8:12])[0])
+
+
+def _parse_deflated(path: Path) -> tuple[Dataset, int, int | None]:
+    """A file whose elements are packed; unpacked with an eye on how much comes out."""
+    raw = path.read_bytes()
+    if len(raw) > _MAX_HEADER_BYTES:
+        raise ImageError(f"{path} is a packed DICOM file of {len(raw)} bytes; save it without deflate compression")
+    start = 144 + struct.unpack("<L", raw[140:144])[0]
+    unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+    total, rest = 0, raw[start:]
+    while rest:
+        total += len(unpacker.decompress(rest, 2**22))
+        rest = unpacker.unconsumed_tail
+        if total > _MAX_HEADER_BYTES:
+            raise ImageError(f"{path} unpacks to more than {_MAX_HEADER_BYTES} bytes; save it without compression")
+    dataset = pydicom.dcmread(BytesIO(raw), stop_before_pixels=False, specific_tags=[*_TAGS, "PixelData"])
+    pixels = dataset.pop("PixelData", None)
+    return dataset, 0, None if pixels is None else _UNDEFINED
+
+
+def _transfer_syntax(dataset: Dataset) -> str:
+    """The UID; of files without one what their elements were found to be."""
+    meta = getattr(dataset, "file_meta", None)
+    if meta is not None and "TransferSyntaxUID" in meta:
+        return str(meta.TransferSyntaxUID)
+    implicit, little = dataset.original_encoding
+    if implicit:
+        return str(ImplicitVRLittleEndian)
+    return str(ExplicitVRLittleEndian if little else ExplicitVRBigEndian)
+
+
+def _class_name(dataset: Dataset) -> str:
+    uid = dataset.get("SOPClassUID")
+    return str(getattr(uid, "name", "")) or "of unknown class"
+
+
+def _check_pixels(path: Path, dataset: Dataset) -> None:
+    """Refuse what is no picture, or more than memory holds."""
+    rows, columns = whole(dataset.get("Rows")), whole(dataset.get("Columns"))
+    if rows < 1 or columns < 1:
+        raise ImageError(f"{path} declares {rows} x {columns} pixels; expected at least one: export it again")
+    check_plane_size(path, rows, columns)
+    samples = whole(dataset.get("SamplesPerPixel")) or 1
+    if samples not in (1, 3):
+        raise ImageError(f"{path} has {samples} samples a pixel; expected 1 or 3: export it again")
+
+
+def _checkwhole(path: Path, dataset: Dataset, frames: int, offset: int, length: int) -> None:
+    """Refuse a file that ends before its pixels do."""
+    bits = (
+        int(dataset.BitsAllocated) * int(dataset.Rows) * int(dataset.Columns) * int(dataset.get("SamplesPerPixel", 1))
+    )
+    if str(dataset.get("PhotometricInterpretation", "")) == "YBR_FULL_422":
+        bits = bits * 2 // 3
+    declared, stored = frames * bits // 8, min(length, path.stat().st_size - offset)
+    if declared > stored:
+        raise ImageError(
+            f"{path} is truncated: it declares {declared} bytes of pixels and holds {stored}; copy or export it again"
+        )
