@@ -39,9 +39,13 @@ class Control:
     ----------
     folder : Path
     log : EventLog
+    alone : bool
+        Whether this is the only process. ``torchrun`` hands signals on, so that of several processes each may get two
+        for one: then only the first counts and the others are ignored.
     """
 
-    def __init__(self, folder: Path, log: EventLog) -> None:
+    def __init__(self, folder: Path, log: EventLog, *, alone: bool = True) -> None:
+        self._alone = alone
         self._path = folder / CONTROL_FILE
         self._log = log
         self._signal = ""
@@ -101,8 +105,8 @@ class Control:
         before = {name: signal.getsignal(name) for name in names}
 
         def take(number: int, frame: FrameType | None) -> None:
-            self._signal = signal.Signals(number).name
-            for name in names:
+            self._signal = self._signal or signal.Signals(number).name
+            for name in names if self._alone else []:
                 signal.signal(name, before[name])
 
         for name in names:
@@ -112,6 +116,17 @@ class Control:
         finally:
             for name in names:
                 signal.signal(name, before[name])
+
+
+@contextlib.contextmanager
+def deaf_to_signals() -> Iterator[None]:
+    """Ignore SIGTERM and SIGINT while the block runs: the first process hears them and tells the others."""
+    before = {name: signal.signal(name, signal.SIG_IGN) for name in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
 
 
 def _read_command(path: Path) -> str:

@@ -21,7 +21,7 @@ from src_train.batches import Batches
 from src_train.checkpoint import RunState, load_checkpoint, read_state
 from src_train.config import TrainConfig, method_tables
 from src_train.console import Console
-from src_train.control import Control
+from src_train.control import Control, deaf_to_signals
 from src_train.data.dataset import Dataset, load_dataset
 from src_train.data.extras import ViewExtras
 from src_train.data.published import view_maker
@@ -91,11 +91,12 @@ def resume_training(run: Path, *, settings: list[str] | None = None, device: str
 
 def _train(folder: RunFolder, config: TrainConfig, device: torch.device, world: World, quiet: bool) -> Path:
     if world.rank > 0:
-        return _session(folder, config, device, world, EventLog(None), None, quiet=True)
+        with deaf_to_signals():
+            return _session(folder, config, device, world, EventLog(None), None, quiet=True)
     with run_lock(folder.path):
         folder.write_config(config)
         log = EventLog(folder.path)
-        with Control(folder.path, log).watching() as control:
+        with Control(folder.path, log, alone=world.size == 1).watching() as control:
             try:
                 return _session(folder, config, device, world, log, control, quiet)
             except NapariLDError as error:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from napari_ld.errors import ConfigError, TrainingError
+from napari_ld.errors import ConfigError, ModelFileError, TrainingError
 from napari_ld.model.checkpoint import load_model
 from napari_ld.model.encoder import CONFIGURATIONS, DenseEncoder, EncoderConfig, build_encoder
 from napari_ld.model.preprocessing import IntensityNormalization
 from src_train.__main__ import main
 from src_train.batches import Batches
-from src_train.config import load_config, to_toml
+from src_train.config import load_config, method_tables, to_toml
 from src_train.data.dataset import Dataset, load_dataset
 from src_train.data.views import ViewMaker
 from src_train.engine import Trainer, average, train
+from src_train.methods import build_method
 from src_train.methods.ld import LDParams, Weights, build_ld
+from src_train.objectives.dense import draw_cells
+from src_train.objectives.region import RegionDiscrimination
 from src_train.schedules import Rate, Schedule, model_rate
 
 SMALL = ["views.size=64", "schedule.steps=4", "schedule.couples=2", "schedule.warmup=1", "losses.points=16"]
@@ -54,6 +58,14 @@ def test_unknown_keys_are_all_named_with_the_nearest_known_one() -> None:
         (["views.size=50"], "divisible by 64"),
         (["schedule.steps=0"], "at least 1"),
         (["precision=half"], "auto, float32 or bfloat16"),
+        (["norm=layer"], "choose one of batch, group"),
+        (["schedule.optimizer=lion"], "choose one of adamw, adam, sgd"),
+        (["schedule.rate=steep"], "choose one of cosine, halving, constant"),
+        (["evaluation.select=luck"], "choose one of last, correspondence"),
+        (["evaluation.select=masks"], "also give evaluation.masks"),
+        (["evaluation.every=0", "evaluation.patience=1"], "nothing is measured"),
+        (["evaluation.most=1"], "at least 2"),
+        (["encoder=ld-paper", "norm=group"], "batch normalisation only"),
     ],
 )
 def test_bad_settings(settings: list[str], match: str) -> None:
@@ -204,3 +216,45 @@ def test_the_command_tells_errors_in_one_line(capsys: pytest.CaptureFixture[str]
     assert main(["methods"]) == 0
     assert main(["presets"]) == 0
     assert "ld" in capsys.readouterr().out
+
+
+def test_the_paper_preset_is_the_published_configuration() -> None:
+    config = load_config("paper", data=("x",))
+    encoder = build_encoder(CONFIGURATIONS[config.encoder], 0)
+    method = build_method(config.method, encoder, config.schedule, method_tables(config))
+    first, second = method.phases
+    assert (first.steps, second.steps) == (20_000, 80_000)
+    assert (first.fresh_optimizers, second.fresh_optimizers) == (False, True)
+    (early,), (late,) = first.groups, second.groups
+    assert early.terms == {"patch": 1, "mixup": 1}
+    assert late.terms == {"patch": 1, "mixup": 1, "region": 10, "entropy": 0.1}
+    for group in (early, late):
+        assert (group.optimizer.kind, group.optimizer.learning_rate, group.optimizer.weight_decay) == ("adam", 1e-3, 0)
+        assert group.clip == 0
+        assert [group.rate(1000 * epoch, 80_000) for epoch in (0, 10, 79)] == [1, 0.5, 0.5**7]
+    assert (config.losses.grid, config.losses.patch_temperature, config.losses.region_temperature) == (8, 0.1, 0.2)
+    assert (config.views.size, config.schedule.couples, config.schedule.average) == (448, 4, 0)
+    assert config.precision == "float32"
+    with pytest.raises(ModelFileError, match=r"normalisation 'group' of backbone 'vgg16_bn_tiny'"):
+        build_encoder(replace(CONFIGURATIONS["ld-paper"], norm="group"))
+
+
+def test_region_losses_need_a_clustering_head(folder: Path) -> None:
+    _, dataset, maker = _batch(folder)
+    batch = maker(dataset.draw_couples(1, np.random.default_rng(0)), np.random.default_rng(0))
+    encoder = build_encoder(replace(EncoderConfig(), clusters=0), 0)
+    method = build_ld(encoder, Schedule(first_phase=0.0), Weights(), LDParams(points=8))
+    assert "region" not in method.objectives
+    with pytest.raises(ValueError, match="region losses need one"):
+        RegionDiscrimination(0.2)(method.context(batch))
+
+
+def test_drawn_cells_lie_in_the_overlap_and_cover_it() -> None:
+    overlap = torch.zeros(2, 4, 4, dtype=torch.bool)
+    overlap[0, 1, 2] = overlap[0, 3, 3] = True
+    cells, weight = draw_cells(overlap, torch.rand(2, 200, generator=torch.Generator().manual_seed(0)))
+    assert set(cells[0].tolist()) == {6, 15}
+    assert abs(float((cells[0] == 6).float().mean()) - 0.5) < 0.15
+    assert float(weight[0].min()) == 1
+    assert float(weight[1].max()) == 0
+    assert set(cells[1].tolist()) == set(range(16))
