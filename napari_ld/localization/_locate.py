@@ -128,7 +128,7 @@ def _with_click(query: Query, match: CoarseMatch) -> CoarseMatch:
     click = query.click(match.landmark, match.plane)
     if click is None:
         return match
-    return CoarseMatch(match.landmark, match.plane, click, 1.0, match.margin, "verified")
+    return CoarseMatch(match.landmark, match.plane, click, 1.0, match.margin, "verified", point=match.point)
 
 
 def _match(query: Query, match: CoarseMatch, stage: Stage) -> Match:
@@ -143,7 +143,16 @@ def _match(query: Query, match: CoarseMatch, stage: Stage) -> Match:
         stage,
         expected_error=None,
         unit="mm" if unit == "mm" else "px",
+        point=_within_image(query, match),
     )
+
+
+def _within_image(query: Query, match: CoarseMatch) -> tuple[float, float, float] | None:
+    """The match's point in space, its plane counted within its image."""
+    if match.point is None:
+        return None
+    image = query.source.address(match.plane)[0]
+    return match.point[0] - query.source.first_plane(image), match.point[1], match.point[2]
 
 
 def _report(progress: Progress, done: int, total: int) -> None:

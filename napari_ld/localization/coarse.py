@@ -25,7 +25,8 @@ _CHUNK_CELLS = 200_000
 class CoarseMatch:
     """What a stack kind decides for one landmark (index into the query) on one plane.
 
-    ``mirrored``: the plane was judged to be mirrored, the mirrored templates found the place.
+    ``mirrored``: the plane was judged to be mirrored, the mirrored templates found the place. ``point``: plane, row and
+    column in the stack, where the stack kind knows the place in space.
     """
 
     landmark: int
@@ -35,6 +36,7 @@ class CoarseMatch:
     margin: float
     status: Status
     mirrored: bool = False
+    point: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

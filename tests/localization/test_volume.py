@@ -11,7 +11,8 @@ from scipy import ndimage
 from napari_ld._types import Image
 from napari_ld.embedding import FeatureSource
 from napari_ld.localization import Template, locate
-from napari_ld.localization.volume import best_path
+from napari_ld.localization.coarse import CoarseMatch
+from napari_ld.localization.volume import best_path, one_piece, point_in_space
 
 SourceOf = Callable[..., FeatureSource]
 
@@ -60,6 +61,40 @@ class TestBestPath:
             assert worth(tuple(best_path(positions, rewards, 0.3, 0.2))) == pytest.approx(max(map(worth, every)))
 
 
+class TestOnePiece:
+    def test_the_run_that_earns_most_stays(self) -> None:
+        rewards = [np.array([r]) for r in (0.3, 0.0, 0.2, 0.2, -1.0, 0.1)]
+        assert one_piece([0, -1, 0, 0, -1, 0], rewards) == [-1, -1, 0, 0, -1, -1]
+
+    def test_runs_with_points_of_the_user_stay(self) -> None:
+        rewards = [np.array([r]) for r in (1e6, 0.0, 9.0, 0.0, 1e6)]
+        assert one_piece([0, -1, 0, -1, 0], rewards) == [0, -1, -1, -1, 0]
+
+    def test_nothing_is_nowhere(self) -> None:
+        assert one_piece([-1, -1], [np.array([1.0])] * 2) == [-1, -1]
+
+
+class TestPointInSpace:
+    def matches(self, scores: list[float], status: str = "confident") -> list[CoarseMatch]:
+        return [
+            CoarseMatch(0, k, (10.0 + k, 20.0 - 2 * k), score, 0.1, "verified" if score == 1 else status)  # type: ignore[arg-type]
+            for k, score in enumerate(scores)
+        ]
+
+    def test_summit_between_slices(self) -> None:
+        scores = [0.9 - 0.01 * (k - 2.25) ** 2 for k in range(5)]
+        assert point_in_space(self.matches(scores)) == pytest.approx((2.25, 12.25, 15.5))
+
+    def test_at_the_end_of_the_structure_it_is_the_best_slice(self) -> None:
+        assert point_in_space(self.matches([0.9, 0.8])) == (0.0, 10.0, 20.0)
+
+    def test_the_users_own_point(self) -> None:
+        assert point_in_space(self.matches([0.5, 1.0, 0.99])) == (1.0, 11.0, 18.0)
+
+    def test_absent_everywhere(self) -> None:
+        assert point_in_space([CoarseMatch(0, 0, None, 0.1, 0.0, "absent")]) is None
+
+
 @pytest.fixture(scope="module")
 def volume(camera: np.ndarray) -> np.ndarray:
     """Six slices with the photograph drifting by 3 rows each, between slices of smooth noise."""
@@ -82,6 +117,7 @@ def test_follows_the_drift_and_is_absent_elsewhere(source_of: SourceOf, volume: 
             assert match.position is None
     assert matches[4].status == "verified"
     assert {match.unit for match in matches} == {"mm"}
+    assert {match.point for match in matches} == {(4.0, 92.0, 97.0)}
 
 
 def test_slices_between_are_searched_even_if_not_wished(source_of: SourceOf, volume: np.ndarray) -> None:
