@@ -13,6 +13,7 @@ from napari_ld.localization.fine import refine_plane
 from napari_ld.localization.images import search_images
 from napari_ld.localization.params import LocateParams
 from napari_ld.localization.query import Query, Template
+from napari_ld.localization.timelapse import search_timelapse
 from napari_ld.localization.volume import search_volume
 from napari_ld.localization.volumes import search_volumes
 
@@ -35,6 +36,7 @@ def _by_plane(search: PlaneSearch) -> StackKind:
 STACK_KINDS: dict[str, StackKind] = {
     "images": _by_plane(search_images),  # each plane is another subject
     "volume": _by_plane(search_volume),  # ordered slices of one subject
+    "timelapse": _by_plane(search_timelapse),  # ordered moments of one scene
     "volumes": search_volumes,  # each image is the volume of another subject
 }
 
@@ -62,7 +64,7 @@ def locate(
         What is searched.
     templates : sequence of Template
         At least one; several may share a landmark.
-    stack_kind : {"images", "volume", "volumes"}
+    stack_kind : {"images", "volume", "timelapse", "volumes"}
         With ``volumes`` the answers are one per landmark and *image*, see
         :mod:`napari_ld.localization.volumes`.
     params : LocateParams, optional
