@@ -1,6 +1,6 @@
 """Registration of whole volumes with SimpleITK, the usual way to carry points from one to another: a baseline.
 
-Affine from the centres of the volumes, then cubic B-splines; Mattes mutual information with random samples, three
+Affine from the centres of the volumes, then cubic B-splines; Mattes mutual information with random samples, two
 resolutions each. SimpleITK is a dependency of the benchmarks only.
 
 References

@@ -51,10 +51,9 @@ class Sources:
             from napari_ld.storage import Store
 
             model = load_encoder(request.encoder)
-            volume = request.stack_kind == "volume"
-            self._source = FeatureSource(
-                _with_axes(request.image, volume), model, device=request.device, store=Store(), shared_limits=volume
-            )
+            image = _with_axes(request.image, request.stack_kind)
+            shared = request.stack_kind != "images"  # what belongs together shares its intensities
+            self._source = FeatureSource(image, model, device=request.device, store=Store(), shared_limits=shared)
             self._key, self._name = key, model.header.name
         return self._source, self._name
 
@@ -143,12 +142,13 @@ class _Run:
     def located(self, track: TrackQuestion, planes: tuple[int, ...], *, refine: bool) -> Iterator[Result]:
         if not planes:
             return
-        from napari_ld.localization import locate
+        from napari_ld.localization import LocateParams, locate
 
         matches = locate(
             self.source,
             self.templates(track),
             stack_kind=self.request.stack_kind,
+            params=LocateParams(mirror=self.request.mirror),
             planes=planes,
             refine=refine,
             cancelled=self.cancelled,
@@ -174,9 +174,10 @@ class _Run:
         )
 
 
-def _with_axes(image: Image, volume: bool) -> Image:
-    """Image whose plane axis says what the person chose: ordered slices, or one image a plane."""
-    return replace(image, axes=("z" if volume else "p") + image.axes[1:]) if image.is_stack else image
+def _with_axes(image: Image, kind: str) -> Image:
+    """Image whose plane axis says what the person chose: slices, moments, or one image a plane."""
+    axis = {"volume": "z", "timelapse": "t"}.get(kind, "p")
+    return replace(image, axes=axis + image.axes[1:]) if image.is_stack else image
 
 
 def image_stem(name: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from napari_ld.session.scheme import place_in_scheme
+
 if TYPE_CHECKING:
     from napari_ld.session.session import Session
 
@@ -20,6 +22,9 @@ def guidance(session: Session) -> str:
     track = session.state.get(session.current) if session.current else None
     if track is None:
         return "Press + Add, then click the landmark once on the image."
+    step = place_in_scheme(session.state, session.scheme, track.id)
+    if session.awaiting_click and step:
+        return f"Now click: {track.name} ({step[0]}/{step[1]})."
     if session.awaiting_click:
         return f"Click {track.name} once on any plane." if session.n_planes > 1 else f"Click {track.name} on the image."
     if session.work.running:

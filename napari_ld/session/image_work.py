@@ -49,6 +49,7 @@ class ImageWork:
         self.encoder = ""
         self.device = "auto"
         self.stack_kind = "images"
+        self.mirror = True
         self.obstacle = ""
         self._take(None, "")
 
@@ -65,7 +66,8 @@ class ImageWork:
     @property
     def context(self) -> str:
         """Hash of encoder and stack kind; tells present answers from older ones and holds no path."""
-        return hashlib.sha256(f"{self.encoder}|{self.stack_kind}".encode()).hexdigest()[:12]
+        kind = self.stack_kind if self.mirror else f"{self.stack_kind}, not mirrored"
+        return hashlib.sha256(f"{self.encoder}|{kind}".encode()).hexdigest()[:12]
 
     @property
     def n_planes(self) -> int:

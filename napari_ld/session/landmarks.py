@@ -14,11 +14,13 @@ from psygnal import Signal
 
 from napari_ld._types import Image, Match, Position, Status
 from napari_ld.errors import LandmarkError
+from napari_ld.io.schemes import Scheme
 from napari_ld.session import tracks as t
 from napari_ld.session.changes import difference
 from napari_ld.session.edits import Edit, Editor, track_of
 from napari_ld.session.image_work import ImageWork
 from napari_ld.session.requests import Located, LocateRequest, TrackQuestion
+from napari_ld.session.scheme import next_unplaced, with_scheme
 
 
 class LandmarkWork(ImageWork):
@@ -44,6 +46,7 @@ class LandmarkWork(ImageWork):
         self.current: str | None = None
         self.awaiting_click = False
         self._asked: set[tuple[str, int]] = set()
+        self.scheme: tuple[str, ...] = ()
 
     def _edit(self, label: str, after: t.State) -> None:
         before, self.state = self.state, after
@@ -52,6 +55,7 @@ class LandmarkWork(ImageWork):
         self._settle()
 
     def _settle(self) -> None:
+        self.current = next_unplaced(self.state, self.scheme) or self.current
         if self.current not in self.state:
             self.current = next(reversed(list(self.state)), None)
         track = self.state.get(self.current) if self.current else None
@@ -62,6 +66,8 @@ class LandmarkWork(ImageWork):
         self._want_work()
 
     def _want_work(self) -> None:
+        if next_unplaced(self.state, self.scheme):
+            return  # all landmarks of a scheme are searched together, after the last click
         if not {(track.id, track.generation) for track in self.open_tracks()} <= self._asked:
             self.work_wanted.emit()
 
@@ -134,6 +140,21 @@ class LandmarkWork(ImageWork):
         """
         self._make(self._editor.load(self.state, matches))
 
+    def use_scheme(self, scheme: Scheme) -> None:
+        """Add the landmarks of a scheme and await their clicks one after the other, in one level of undo.
+
+        Raises
+        ------
+        LandmarkError
+            When no image is open.
+        """
+        if self.image is None:
+            raise LandmarkError("There is no image to click the scheme on; open an image or a sample first.")
+        edit, self.scheme = with_scheme(self.state, scheme)
+        if edit is None:
+            self._settle()
+        self._make(edit)
+
     def select(self, landmark: str) -> None:
         """Make a landmark current; one that has no point yet awaits its click."""
         track = track_of(self.state, landmark)
@@ -184,7 +205,7 @@ class LandmarkWork(ImageWork):
         )
         self._asked = {(question.landmark, question.generation) for question in questions}
         return LocateRequest(
-            self.serial, context, self.image, self.encoder, self.stack_kind, self.device, planes, questions
+            self.serial, context, self.image, self.encoder, self.stack_kind, self.device, planes, questions, self.mirror
         )
 
     def _located(self, result: Located) -> None:

@@ -34,6 +34,7 @@ class LocateRequest:
     device: str
     planes: tuple[int, ...]
     tracks: tuple[TrackQuestion, ...]
+    mirror: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -68,7 +68,7 @@ class Session(LandmarkWork):
         self._take(image, stem)
         if image and image.is_stack and image.axes[0] != self._plane_axis:
             self._plane_axis = image.axes[0]
-            self.stack_kind = "volume" if self._plane_axis == "z" else "images"  # until the person chooses
+            self.stack_kind = {"z": "volume", "t": "timelapse"}.get(self._plane_axis, "images")  # until chosen
         for signal in (self.image_changed, self.current_changed, self.points_changed, self.work_changed):
             signal.emit()
 
@@ -82,6 +82,12 @@ class Session(LandmarkWork):
         """Read the planes another way; automatic answers turn stale."""
         if kind != self.stack_kind:
             self.stack_kind = kind
+            self._context_changed()
+
+    def choose_mirror(self, mirror: bool) -> None:
+        """Look for mirrored copies too, or not; automatic answers turn stale."""
+        if mirror != self.mirror:
+            self.mirror = mirror
             self._context_changed()
 
     def _context_changed(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
-from tests.gui.hand import Hand
+from tests.gui.hand import Hand, top_level_dialogs
 
 Open = Callable[..., Hand]
 
@@ -293,3 +293,21 @@ def test_files_that_cannot_be_used_are_told_in_the_section(hand: Hand, tmp_path:
     hand.press("ld_load")
     hand.answer_file_dialog("ld_load_dialog", tmp_path / "empty.csv")
     assert "holds no positions" in hand.text("ld_landmarks_error")
+
+
+def test_a_scheme_is_clicked_through(hand: Hand, tmp_path: Path) -> None:
+    """Loaded through its dialog; each click leads to the next landmark, the last one starts the search of all."""
+    (tmp_path / "two.csv").write_text("landmark,color\nsella,#ff8800\nnasion,\n")
+    hand.press("ld_scheme")
+    hand.answer_file_dialog("ld_scheme_dialog", tmp_path / "two.csv")
+    hand.rest()
+    plane = hand.panel._desk.visible_plane
+    hand.wait(lambda: hand.control("ld_status").text() == "Now click: sella (1/2).")
+    hand.wait(lambda: not top_level_dialogs())
+    hand.click((20, 30), plane)
+    hand.wait(lambda: hand.control("ld_status").text() == "Now click: nasion (2/2).")
+    hand.click((30, 20), plane)
+    hand.wait_until_answered()
+    tracks = list(hand.panel.session.state.values())
+    assert (tracks[0].name, tracks[0].color) == ("sella", "#ff8800")
+    assert {len(track.points) for track in tracks} == {hand.panel.session.n_planes}

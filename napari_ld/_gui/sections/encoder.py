@@ -19,6 +19,7 @@ OPEN_FILE = "open file …"
 STACK_KINDS = {
     "images": "each plane is another image or patient: searched everywhere",
     "volume": "planes are ordered slices of one body: neighbours agree, and a landmark may be absent",
+    "timelapse": "planes are moments of one scene: landmarks are tracked, and may be hidden for a while",
 }
 
 

@@ -19,6 +19,7 @@ from napari_ld._gui.files import load_landmarks, save_landmarks
 from napari_ld._gui.forms import Section, ask_file, button, caption
 from napari_ld._gui.tables import LandmarkModel, PointModel
 from napari_ld.errors import NapariLDError
+from napari_ld.io.schemes import read_scheme
 from napari_ld.session import Session
 
 CSV = "Landmarks (*.csv)"
@@ -85,6 +86,18 @@ class LandmarksSection(Section):
         self.load = button("Load …", "ld_load", "Read landmarks from a CSV file", self._ask_load)
         self.save = button("Save …", "ld_save", "Write all landmarks of this image to a CSV file", self._ask_save)
         self.add_row(self.propagate, self.remove, self.load, self.save)
+        self.scheme = button(
+            "Scheme …",
+            "ld_scheme",
+            "Read the names and colours of landmarks from CSV or .mrk.json, and click them one after the other",
+            self._ask_scheme,
+        )
+        self.mirror = QCheckBox("mirrored copies too")
+        self.mirror.setObjectName("ld_mirror")
+        self.mirror.setChecked(self._session.mirror)
+        self.mirror.setToolTip("Also look for mirrored copies, as left and right eyes or hands are; for kind images")
+        self.mirror.toggled.connect(self._session.choose_mirror)
+        self.add_row(self.scheme, self.mirror)
 
     def _build_review(self) -> None:
         self.next_button = button(
@@ -176,6 +189,16 @@ class LandmarksSection(Section):
             lambda path: self._try(lambda: load_landmarks(path, self._session)),
         )  # fmt: skip
 
+    def _ask_scheme(self) -> None:
+        ask_file(
+            self, "ld_scheme_dialog", "Landmark scheme", "Schemes (*.csv *.json)",
+            lambda path: self._try(lambda: self._use_scheme(path)),
+        )  # fmt: skip
+
+    def _use_scheme(self, path: str) -> None:
+        self._session.use_scheme(read_scheme(path))
+        self.click_wanted.emit()
+
     def _try(self, action: Callable[[], object]) -> None:
         try:
             action()
@@ -222,6 +245,7 @@ class LandmarksSection(Section):
         self.add_button.setEnabled(session.image is not None)
         self.name.setEnabled(session.image is not None)
         self.load.setEnabled(session.image is not None)
+        self.scheme.setEnabled(session.image is not None)
         self.save.setEnabled(any(track.points for track in session.state.values()))
         self.propagate.setEnabled(bool(session.open_tracks()) and not session.work.running)
         self.place.setEnabled(track is not None)
