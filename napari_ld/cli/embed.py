@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_ld.cli.options import Device, DeviceOption, Encoder, Images, make_folder
+from napari_ld.cli.options import Device, DeviceOption, Encoder, Images, Overwrite, Window, check_output, make_folder
 from napari_ld.cli.progress import progress_bar, tell
 from napari_ld.cli.reading import read_searched
 
@@ -20,6 +20,8 @@ def embed(
     out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder to write to; made if missing.")],
     encoder: Encoder = None,
     device: DeviceOption = Device.auto,
+    window: Window = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write the vectors of every plane of IMAGES.
 
@@ -27,19 +29,24 @@ def embed(
     """
     from napari_ld.embedding import FeatureSource
     from napari_ld.io.images import image_keys
+    from napari_ld.io.windows import with_window
     from napari_ld.model.zoo import DEFAULT_ENCODER, load_encoder
     from napari_ld.storage import Store
 
     model = load_encoder(encoder or DEFAULT_ENCODER)
-    source = FeatureSource(read_searched(images), model, device=device.value, store=Store())
+    source = FeatureSource(with_window(read_searched(images), window), model, device=device.value, store=Store())
     tell(f"{model.header.name} on {source.device.reason}")
     keys = image_keys(source.images)
     make_folder(out)
+    targets = []
+    for image, plane in map(source.address, range(source.n_planes)):
+        suffix = f".{plane:04d}.npz" if source.images[image].is_stack else ".npz"
+        targets.append(_below(out, keys[image] + suffix))
+        if targets[-1].parent.is_dir():
+            check_output(targets[-1], overwrite=overwrite)
     with progress_bar("embed") as show:
-        for i in range(source.n_planes):
-            image, plane = source.address(i)
-            suffix = f".{plane:04d}.npz" if source.images[image].is_stack else ".npz"
-            _save(_below(out, keys[image] + suffix), source.plane(i), model.sha256)
+        for i, target in enumerate(targets):
+            _save(target, source.plane(i), model.sha256)
             show(i + 1, source.n_planes)
 
 

@@ -10,11 +10,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_ld.cli.options import Device, DeviceOption, Encoder, Images, check_output, parse_spacing
+from napari_ld.cli.options import (
+    Device,
+    DeviceOption,
+    Encoder,
+    Images,
+    LandmarkFile,
+    Overwrite,
+    Spacing,
+    Window,
+    check_output,
+    parse_spacing,
+)
 from napari_ld.cli.progress import progress_bar, tell
 from napari_ld.cli.reading import read_searched
 from napari_ld.cli.stacks import Stack, groups_of, home_of, with_spacing
-from napari_ld.cli.templates import depth_of, named, once_each, plane_of, rows_of
+from napari_ld.cli.templates import depth_of, named, once_each, plane_of, rows_in, rows_of
 
 if TYPE_CHECKING:
     from napari_ld._types import Image, Match
@@ -27,9 +38,7 @@ def locate(
     template: Annotated[
         list[Path], typer.Option(metavar="IMAGE", help="Image that the landmarks were marked on; may be repeated.")
     ],
-    landmarks: Annotated[
-        Path, typer.Option(metavar="LANDMARKS.csv", help="Table with columns image, landmark, plane, row, column.")
-    ],
+    landmarks: LandmarkFile,
     out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT.csv", help="Table to write.")],
     encoder: Encoder = None,
     stack_kind: Annotated[
@@ -40,10 +49,7 @@ def locate(
             "is one patient's volume, and points are found in space; 'timelapse': planes are moments of one scene.",
         ),
     ] = "images",
-    spacing: Annotated[
-        str | None,
-        typer.Option(metavar="ROW,COLUMN|PLANE,ROW,COLUMN", help="Millimetres per pixel, instead of what files say."),
-    ] = None,
+    spacing: Spacing = None,
     mirror: Annotated[
         bool, typer.Option(help="'images': also look for mirrored copies, as left and right eyes or hands are.")
     ] = True,
@@ -55,14 +61,17 @@ def locate(
     only: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Find only this landmark of the table; may be repeated.")
     ] = None,
+    window: Window = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Find the landmarks of template images on all IMAGES."""
     millimetres = parse_spacing(spacing)
-    check_output(out, inputs=[landmarks, *template, *images])
+    check_output(out, inputs=[landmarks, *template, *images], overwrite=overwrite)
 
     from napari_ld.embedding import FeatureSource
     from napari_ld.io.images import image_keys
-    from napari_ld.io.landmarks import read_landmarks, write_matches
+    from napari_ld.io.landmarks import write_matches
+    from napari_ld.io.windows import with_window
     from napari_ld.localization import STACK_KINDS, LocateParams, Template
     from napari_ld.model.zoo import DEFAULT_ENCODER, load_encoder
     from napari_ld.storage import Store
@@ -73,12 +82,12 @@ def locate(
 
     def open_source(members: Sequence[Image]) -> FeatureSource:
         """All sources are read alike: template and searched images must mean the same by a vector."""
-        kept = [with_spacing(image, millimetres) for image in members]
+        kept = [with_spacing(image, millimetres) for image in with_window(members, window)]
         # slices of one body share their intensities, pictures of many do not
         shared = stack_kind != "images"
         return FeatureSource(kept, model, device=device.value, store=Store(), shared_limits=shared)
 
-    marked = named(read_landmarks(landmarks), only or [], landmarks)
+    marked = named(rows_in(landmarks, template), only or [], landmarks)
     rows = [rows_of(path, template[:n] + template[n + 1 :], marked, landmarks) for n, path in enumerate(template)]
     if stack_kind == "volumes":
         once_each(rows, landmarks)

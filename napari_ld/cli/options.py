@@ -33,6 +33,26 @@ Encoder = Annotated[
 DeviceOption = Annotated[Device, typer.Option(help="Where the encoder runs.")]
 
 
+LandmarkFile = Annotated[
+    Path,
+    typer.Option(
+        metavar="LANDMARKS.csv",
+        help="Table with columns image, landmark, plane, row, column; or .mrk.json or .fcsv of 3D Slicer.",
+    ),
+]
+Spacing = Annotated[
+    str | None,
+    typer.Option(metavar="ROW,COLUMN|PLANE,ROW,COLUMN", help="Millimetres per pixel, instead of what files say."),
+]
+Window = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PRESET|LOW,HIGH", help="What the encoder sees of CT, e.g. lung or -160,240; default: percentiles."
+    ),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that are there already.")]
+
+
 def parse_spacing(text: str | None) -> tuple[float, ...] | None:
     """Read ``ROW,COLUMN`` or ``PLANE,ROW,COLUMN`` in millimetres.
 
@@ -55,7 +75,7 @@ def parse_spacing(text: str | None) -> tuple[float, ...] | None:
     return numbers
 
 
-def check_output(path: Path, inputs: Sequence[Path] = ()) -> None:
+def check_output(path: Path, inputs: Sequence[Path] = (), *, overwrite: bool = False) -> None:
     """Refuse a file that cannot be written before the work is done, not after it.
 
     Parameters
@@ -64,11 +84,14 @@ def check_output(path: Path, inputs: Sequence[Path] = ()) -> None:
         File to be written.
     inputs : sequence of Path
         Files that the command reads, which must outlive it.
+    overwrite : bool
+        Whether a file that is there already may be replaced.
 
     Raises
     ------
     StorageError
-        When the folder is missing or may not be written to, or the path is a folder, no regular file, or an input.
+        When the folder is missing or may not be written to, or the path is a folder, no regular file, an input, or
+        there already.
     """
     folder = path.parent
     if os.path.isdir(path):
@@ -77,6 +100,8 @@ def check_output(path: Path, inputs: Sequence[Path] = ()) -> None:
         raise StorageError(f"cannot write {path}: it is not a regular file; choose another name")
     if any(path.resolve() == given.resolve() for given in inputs):
         raise StorageError(f"cannot write {path}: it is one of the files to be read; choose another name")
+    if not overwrite and os.path.exists(path):
+        raise StorageError(f"cannot write {path}: it exists already; choose another name or add --overwrite")
     if not os.path.isdir(folder):
         raise StorageError(f"cannot write {path}: there is no folder {folder}; create it first or correct the path")
     if not os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids):

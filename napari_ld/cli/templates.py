@@ -12,6 +12,27 @@ if TYPE_CHECKING:
     from napari_ld._types import Image, Landmark
 
 
+def rows_in(table: Path, templates: Sequence[Path]) -> list[Landmark]:
+    """Read a file of landmarks; points in space become those of the only template, whose geometry is looked up.
+
+    Raises
+    ------
+    LandmarkError
+        As :func:`napari_ld.io.landmarks.read_landmarks` and :func:`napari_ld.io.markups.read_markups`; also for points
+        in space and several templates.
+    """
+    from napari_ld.io.landmarks import read_landmarks
+    from napari_ld.io.markups import MARKUP_ENDINGS, landmarks_in, read_markups
+
+    if not table.name.lower().endswith(MARKUP_ENDINGS):
+        return read_landmarks(table)
+    if len(templates) > 1:
+        raise LandmarkError(f"{table} holds points in space, which belong to one template; {len(templates)} were given")
+    from napari_ld.io.images import read_image
+
+    return landmarks_in(read_markups(table), read_image(templates[0]), templates[0].name)
+
+
 def rows_of(template: Path, others: Sequence[Path], rows: Sequence[Landmark], table: Path) -> list[Landmark]:
     """Select the rows that were marked on one template.
 

@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from napari_ld._types import ArrayLike, Image
 from napari_ld.errors import ImageError
+from napari_ld.model.preprocessing import IntensityNormalization
 
-__all__ = ["Planes", "as_image", "without_alpha"]
+__all__ = ["Planes", "as_image", "intensity_limits", "without_alpha"]
 
 _SAMPLES = (1, 3, 4)
 # Intensity limits shared by a volume are read from at most this many pixels, spread evenly.
@@ -104,6 +105,22 @@ class Planes:
 def without_alpha(pixels: npt.NDArray[Any], image: Image) -> npt.NDArray[np.generic]:
     """Leave alpha out of limits: its constant 255 would pass for the brightest tissue."""
     return pixels[..., :3] if image.has_channels else pixels
+
+
+def intensity_limits(
+    planes: Planes, image_index: int, pixels: npt.NDArray[Any] | None, normalization: IntensityNormalization
+) -> tuple[float, float]:
+    """Darkest and brightest value for the encoder: the image's window, else robust limits.
+
+    Parameters
+    ----------
+    pixels : array or None
+        One plane, or None for limits that all planes of the image share.
+    """
+    image = planes.images[image_index]
+    if image.window is not None:
+        return image.window
+    return normalization.limits(planes.sample(image_index) if pixels is None else without_alpha(pixels, image))
 
 
 def _shape(array: ArrayLike) -> tuple[int, ...]:

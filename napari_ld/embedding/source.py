@@ -18,7 +18,7 @@ from napari_ld._types import ArrayLike, Embedding, Image, Position
 from napari_ld.embedding.device import choose_device, move_encoder
 from napari_ld.embedding.index import DEFAULT_POOLING_SIGMA, CoarseIndex
 from napari_ld.embedding.locks import acquired
-from napari_ld.embedding.planes import Planes, without_alpha
+from napari_ld.embedding.planes import Planes, intensity_limits
 from napari_ld.embedding.resampling import Window, crop_window, input_scale, model_input, plane_window
 from napari_ld.embedding.tiling import check_cancelled, encode
 from napari_ld.errors import StorageError
@@ -171,7 +171,7 @@ class FeatureSource:
                 pixels = np.ascontiguousarray(self._load(i)[:, ::-1])
                 axes = "yxc" if pixels.ndim == 3 else "yx"
                 self._mirrored[i] = FeatureSource(
-                    Image(pixels, axes, spacing=image.pixel_spacing),
+                    Image(pixels, axes, spacing=image.pixel_spacing, window=image.window),
                     self.model,
                     device=self.device.name,
                     store=self.store,
@@ -182,6 +182,12 @@ class FeatureSource:
                     tile=self._tile,
                 )
             return self._mirrored[i]
+
+    def seen(self, i: int) -> npt.NDArray[np.float32]:
+        """Plane ``i`` as the encoder sees it before resizing: (rows, columns[, 3]), 0 darkest and 1 brightest."""
+        pixels, scaling = self._load(i), self.model.header.normalization
+        x = scaling.apply(pixels, self._limits_of(i, pixels)) * scaling.std + scaling.mean
+        return np.moveaxis(x, 0, -1) if len(x) > 1 else x[0]
 
     # --- features -----------------------------------------------------------------------------------------------------
 
@@ -381,10 +387,8 @@ class FeatureSource:
         which = self._planes.address(i)[0] if self.shared_limits else i
         with self._state:
             if which not in self._limits:
-                basis = (
-                    self._planes.sample(which) if self.shared_limits else without_alpha(pixels, self._planes.image(i))
-                )
-                self._limits[which] = self.model.header.normalization.limits(basis)
+                basis, image = None if self.shared_limits else pixels, self.address(i)[0]
+                self._limits[which] = intensity_limits(self._planes, image, basis, self.model.header.normalization)
             return self._limits[which]
 
     def _temporary_store(self) -> Store | None:

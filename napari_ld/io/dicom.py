@@ -18,10 +18,11 @@ from napari_ld.io.dicom_headers import Header, NoPixelsError, read_header
 from napari_ld.io.dicom_pixels import check_readable, read_plane, value_type
 from napari_ld.io.dicom_seg import is_segmentation, read_segmentation
 from napari_ld.io.dicom_series import Ordered, Place, Series, group_series, order_series
+from napari_ld.io.folders import dicom_files
 from napari_ld.io.lazy import LazyStack
 from napari_ld.io.parts import choose
 
-__all__ = ["Several", "read_dicom", "read_dicom_files"]
+__all__ = ["Several", "ordered_places", "read_dicom", "read_dicom_files"]
 
 Several = Literal["refuse", "largest", "all"]
 """What to do with a folder of several series where one is expected."""
@@ -101,6 +102,24 @@ def read_dicom_files(
     if len(series) == 1 and series[0].is_volume and len({place.header.path for place in series[0].places}) > 1:
         return [_image(series[0], str(where))]
     return [_image(picture, str(picture.first.path)) for one in series for picture in _pictures(one)]
+
+
+def ordered_places(path: Path, part: str | None = None) -> tuple[Place, ...]:
+    """The planes of an image that was opened from ``path``, in its order.
+
+    Raises
+    ------
+    ImageError
+        When there is no such DICOM file or series any more.
+    """
+    files = dicom_files(path) if path.is_dir() else [path]
+    if not files:
+        raise ImageError(f"{path} holds no DICOM files; a DICOM segmentation needs those that the image came from")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # was said when the image was opened
+        series = group_series(header for header in _headers(files, path) if not is_segmentation(header))
+        chosen = choose(series, [one.first.series for one in series], part or "0", path)
+        return order_series(chosen, str(path)).places
 
 
 def _headers(files: Sequence[Path], where: Path) -> list[Header]:

@@ -17,7 +17,10 @@ from napari_ld.io.dicom_frames import Frame
 from napari_ld.io.dicom_headers import BROKEN, Header
 from napari_ld.io.signatures import damaged
 
-__all__ = ["is_segmentation", "read_segmentation"]
+__all__ = ["VALUE_MARK", "is_segmentation", "read_segmentation"]
+
+VALUE_MARK = "napari-ld label "
+"""Begin of the tracking identifier of segments that we wrote; the value of the label follows."""
 
 _CLASSES = {"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"}
 _MAX_VOXELS = 2**29
@@ -66,7 +69,13 @@ def read_segmentation(header: Header) -> Image:
         raise damaged(path, error) from error
     if overlap:
         warnings.warn(f"{path}: segments overlap; where they do, the higher number is seen", UserWarning, stacklevel=2)
-    names = _names(header)
+    values = _values(header)
+    if values != {number: number for number in values}:
+        table = np.arange(int(labels.max()) + 1)
+        for number, value in values.items():
+            table[number : number + 1] = value
+        labels = table.astype(np.min_scalar_type(int(table.max())))[labels]
+    names = tuple((values[number], name) for number, name in _names(header))
     if depth == 1:
         return Image(labels[0], "yx", affine, spacing[1:], str(path), "labels", names, modality="SEG")
     return Image(labels, "zyx", affine, spacing, str(path), "labels", names, modality="SEG")
@@ -141,6 +150,15 @@ def _pixels(header: Header, order: list[int]) -> Iterator[npt.NDArray[Any]]:
     for index in order:
         pixels = pixel_array(dataset, index=index)
         yield pixels if kind == "LABELMAP" else pixels >= half
+
+
+def _values(header: Header) -> dict[int, int]:
+    """Label of each segment: its number, or what we left in its tracking identifier."""
+    values = {}
+    for one in header.dataset.get("SegmentSequence") or []:
+        mark, _, value = str(one.get("TrackingID", "")).partition(VALUE_MARK)
+        values[int(one.SegmentNumber)] = int(value) if not mark and value.isdecimal() else int(one.SegmentNumber)
+    return values
 
 
 def _names(header: Header) -> tuple[tuple[int, str], ...]:

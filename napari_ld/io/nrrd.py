@@ -22,9 +22,10 @@ from napari_ld.errors import ImageError
 from napari_ld.io.lazy import LazyStack
 from napari_ld.io.signatures import DAMAGED, check_signature, damaged
 
-__all__ = ["LPS_SPACE", "read_nrrd"]
+__all__ = ["LPS_SPACE", "OUR_KEY", "read_nrrd"]
 
 LPS_SPACE = "left-posterior-superior"
+OUR_KEY = "napari-ld"
 _TO_LPS = {
     LPS_SPACE: (1.0, 1.0, 1.0),
     "lps": (1.0, 1.0, 1.0),
@@ -79,7 +80,9 @@ def read_nrrd(path: Path) -> Image:
         affine, spacing = _geometry(path, header, axes)
     except _BROKEN as error:
         raise damaged(path, error) from error
-    kind = "labels" if "Segment0_LabelValue" in header else "image"
+    if axes.startswith("z") and array.shape[0] == 1:
+        axes, array, spacing = axes[1:], array[0], None if spacing is None else spacing[1:]
+    kind = "labels" if "Segment0_LabelValue" in header or header.get(OUR_KEY) == "labels" else "image"
     return Image(array, axes, affine, spacing, str(path), kind, _names(header))  # type: ignore[arg-type]  # one of two
 
 

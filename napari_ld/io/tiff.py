@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,7 @@ from napari_ld.errors import ImageError
 from napari_ld.io.lazy import LazyStack
 from napari_ld.io.raster import to_pixels
 from napari_ld.io.signatures import DAMAGED, check_plane_size, check_signature, damaged
-from napari_ld.io.tiff_calibration import calibration
+from napari_ld.io.tiff_calibration import calibration, holds_labels
 
 __all__ = ["read_tiff"]
 
@@ -57,10 +57,12 @@ def read_tiff(path: Path) -> Image:
             _check_whole(path, tif, series, pages)
             array = _pixels(path, tif, series, [page.index for page in pages])
             affine, spacing = calibration(tif, len(axes.rstrip("c")))
+            labelled = holds_labels(tif)
     except _BROKEN as error:
         raise damaged(path, error) from error
     channels = "c" if len(array.shape) > len(axes.rstrip("c")) else ""
-    return Image(array, axes.rstrip("c") + channels, affine, spacing, str(path))
+    kind: Literal["labels", "image"] = "labels" if labelled else "image"
+    return Image(array, axes.rstrip("c") + channels, affine, spacing, str(path), kind)
 
 
 def _series(path: Path, tif: tifffile.TiffFile) -> tifffile.TiffPageSeries:

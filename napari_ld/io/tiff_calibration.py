@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-__all__ = ["MILLIMETRES", "calibration", "our_metadata"]
+__all__ = ["MILLIMETRES", "calibration", "holds_labels", "our_metadata"]
 
 MILLIMETRES = {
     "nm": 1e-6,
@@ -41,7 +41,7 @@ Geometry = tuple[npt.NDArray[np.float64] | None, tuple[float, ...] | None]
 def our_metadata(affine: npt.NDArray[np.float64] | None, spacing: tuple[float, ...] | None) -> dict[str, str]:
     """What the label writer adds to the description of a TIFF; :func:`calibration` reads it back exactly."""
     rows = None if affine is None else np.asarray(affine, np.float64).tolist()
-    return {_OURS: json.dumps({"affine_lps_mm": rows, "spacing_mm": spacing})}
+    return {_OURS: json.dumps({"affine_lps_mm": rows, "spacing_mm": spacing, "kind": "labels"})}
 
 
 def calibration(tif: tifffile.TiffFile, ndim: int) -> Geometry:
@@ -64,6 +64,12 @@ def calibration(tif: tifffile.TiffFile, ndim: int) -> Geometry:
     if sizes is None or not all(math.isfinite(size) and size > 0 for size in sizes[-ndim:]):
         return None, None
     return None, sizes[-ndim:]
+
+
+def holds_labels(tif: tifffile.TiffFile) -> bool:
+    """Whether our label writer made the file."""
+    described: dict[str, Any] = (tif.shaped_metadata or ({},))[0]
+    return _OURS in described and bool(json.loads(described[_OURS]).get("kind") == "labels")
 
 
 def _imagej(tif: tifffile.TiffFile, described: dict[str, Any]) -> tuple[float, float, float] | None:

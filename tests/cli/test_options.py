@@ -41,8 +41,14 @@ def test_spacing_that_is_none(text: str) -> None:
 
 def test_output_that_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "old.csv").touch()
-    check_output(tmp_path / "old.csv")
+    check_output(tmp_path / "old.csv", overwrite=True)
     check_output(tmp_path / "new.csv")
+
+
+def test_output_that_is_there_already(tmp_path: Path) -> None:
+    (tmp_path / "old.csv").touch()
+    with pytest.raises(StorageError, match=r"old\.csv: it exists already; choose another name or add --overwrite"):
+        check_output(tmp_path / "old.csv")
 
 
 def test_output_that_cannot_be_written(tmp_path: Path) -> None:
