@@ -16,9 +16,8 @@ from src_train.config import TrainConfig
 from src_train.data.dataset import Dataset
 from src_train.events import read_events
 from src_train.folder import RunFolder
+from src_train.methods import parts_of
 from src_train.protocol import Method
-
-_CITATION = "Chen et al., Unsupervised Local Discrimination for Medical Images, arXiv 2108.09440 (method); napari-ld"
 
 
 class EncoderWriter:
@@ -66,7 +65,7 @@ class EncoderWriter:
             normalization=self.normalization,
             training=summary,
             licence=config.licence,
-            citation=_CITATION,
+            citation="; ".join([*(part.citation for part in parts_of(config.method)), "napari-ld"]),
             **measured,
         )
         save_model(self.path, encoder, header)

@@ -42,8 +42,11 @@ def prototypes_and_areas(
         dense = encoder(batch.second)
         if dense.clusters is None:
             raise ConfigError("this encoder has no clustering head: it has no prototypes")
-        shown = dense.clusters.float() * batch.inside_second[:, None]
+        # The network's cells may be finer than those of the views (full resolution).
+        finer = dense.clusters.shape[-1] // batch.inside_second.shape[-1]
+        inside = batch.inside_second.repeat_interleave(finer, 1).repeat_interleave(finer, 2)
+        shown = dense.clusters.float() * inside[:, None]
         regions = regions + unit(torch.einsum("nkhw,ndhw->nkd", shown, dense.embedding), -1).sum(0)
         areas = areas + shown.sum((0, 2, 3))
-        weight += int(batch.inside_second.sum())
+        weight += int(inside.sum())
     return unit(regions, -1).cpu(), (areas / weight).cpu()

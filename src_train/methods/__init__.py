@@ -27,6 +27,8 @@ class Entry:
     ----------
     summary : str
         One line.
+    citation : str
+        Written into the header of the encoder.
     build : callable
         Of a method: ``(encoder, schedule, **tables) -> Method``; of an add-on: ``(method, schedule, **tables) ->
         Method``, usually by :meth:`Method.extended`.
@@ -35,25 +37,54 @@ class Entry:
     """
 
     summary: str
+    citation: str
     build: Callable[..., Method]
     tables: tuple[str, ...] = ()
 
 
+_LD = "method: Chen et al., Unsupervised Local Discrimination for Medical Images, arXiv 2108.09440"
+_MOCO = "method: Chen et al., Improved Baselines with Momentum Contrastive Learning, arXiv 2003.04297"
+
 METHODS: dict[str, Entry] = {
     "ld": Entry(
-        "Local Discrimination, with pixel contrast and agreement across images", build_ld, ("weights", "losses")
+        "Local Discrimination, with pixel contrast and agreement across images", _LD, build_ld, ("weights", "losses")
     ),
     "ld-paper": Entry(
-        "Local Discrimination as published, for the preset 'paper'", build_published_ld, ("weights", "losses")
+        "Local Discrimination as published, for the preset 'paper'", _LD, build_published_ld, ("weights", "losses")
     ),
-    "moco": Entry("MoCo-v2: instance contrast with momentum twin and queue", build_moco, ("contrast",)),
-    "densecl": Entry("DenseCL: MoCo-v2 with a dense branch", build_densecl, ("contrast",)),
-    "simsiam": Entry("SimSiam: two views agree, no negatives", build_simsiam, ("contrast",)),
-    "barlow": Entry("Barlow Twins: two views agree, dimensions are not redundant", build_barlow, ("contrast",)),
-    "dira": Entry("DiRA: discriminative, restorative and adversarial, stepwise", build_dira, ("contrast", "dira")),
+    "moco": Entry("MoCo-v2: instance contrast with momentum twin and queue", _MOCO, build_moco, ("contrast",)),
+    "densecl": Entry(
+        "DenseCL: MoCo-v2 with a dense branch",
+        "method: Wang et al., Dense Contrastive Learning for Self-Supervised Visual Pre-Training, arXiv 2011.09157",
+        build_densecl,
+        ("contrast",),
+    ),
+    "simsiam": Entry(
+        "SimSiam: two views agree, no negatives",
+        "method: Chen and He, Exploring Simple Siamese Representation Learning, arXiv 2011.10566",
+        build_simsiam,
+        ("contrast",),
+    ),
+    "barlow": Entry(
+        "Barlow Twins: two views agree, dimensions are not redundant",
+        "method: Zbontar et al., Barlow Twins, arXiv 2103.03230",
+        build_barlow,
+        ("contrast",),
+    ),
+    "dira": Entry(
+        "DiRA: discriminative, restorative and adversarial, stepwise",
+        "method: Haghighi et al., DiRA, arXiv 2204.10437",
+        build_dira,
+        ("contrast", "dira"),
+    ),
 }
 ADD_ONS: dict[str, Entry] = {
-    "lrc": Entry("LRC: contrast between super-pixels that both views show", add_lrc, ("lrc",)),
+    "lrc": Entry(
+        "LRC: contrast between super-pixels that both views show",
+        "add-on, a reconstruction: Yan et al., Localized Region Contrast, arXiv 2304.03406",
+        add_lrc,
+        ("lrc",),
+    ),
 }
 
 

@@ -339,3 +339,9 @@ def test_objectives_say_which_extra_is_missing(store: Store) -> None:
         _method("moco+lrc").objectives["lrc"](_method("moco+lrc").context(batch))
     with pytest.raises(ValueError, match=r"unknown extras \['depth'\]"):
         ViewExtras(frozenset({"depth"}), store=store)
+
+
+def test_every_row_says_what_it_is_and_where_it_comes_from() -> None:
+    for entry in (*METHODS.values(), *ADD_ONS.values()):
+        assert "arXiv" in entry.citation
+        assert "\n" not in entry.summary

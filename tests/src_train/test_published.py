@@ -17,7 +17,7 @@ from napari_ld.model.encoder import CONFIGURATIONS, DenseEncoder, build_encoder,
 from napari_ld.storage import Store
 from src_train.config import PRESETS, load_config
 from src_train.data import published
-from src_train.data.dataset import Plane
+from src_train.data.dataset import Dataset, Group, Plane
 from src_train.data.draws import Draws
 from src_train.data.extras import ViewExtras
 from src_train.data.geometry import Geometry
@@ -30,6 +30,7 @@ from src_train.methods import METHODS, build_method
 from src_train.methods.ld import LDParams, Weights, build_ld
 from src_train.objectives.published import FullMaps, PublishedMixup, PublishedPatches, full_maps
 from src_train.protocol import Method
+from src_train.prototypes import prototypes_and_areas
 
 EXTRAS = ViewExtras(frozenset({"turns"}))
 
@@ -228,6 +229,15 @@ def test_phase_one_leaves_the_clustering_head_alone_and_areas_are_remembered(pla
     areas = trainer.method.networks["areas"].get_buffer("areas")
     assert float(areas.sum()) == pytest.approx(1, abs=1e-3)
     assert float((areas - 1 / 16).abs().max()) > 0
+
+
+def test_prototypes_of_a_full_resolution_network(planes: list[Plane]) -> None:
+    encoder = build_encoder(CONFIGURATIONS["ld-paper"], 0).eval()
+    dataset = Dataset((Group("x", tuple(planes), 1.0),))
+    maker = ViewMaker(ViewParams(size=64, fine_share=0.0), 0.5, 0.25)
+    prototypes, areas = prototypes_and_areas(encoder, dataset, maker, 0, batches=1)
+    assert prototypes.shape == (16, 32)
+    assert float(areas.sum()) == pytest.approx(1, abs=1e-4)
 
 
 def test_pooling_can_favour_the_centre_of_a_patch() -> None:
