@@ -132,6 +132,13 @@ def atomic_write(path: str | Path, mode: str = "wb", *, durable: bool = True) ->
             temporary.unlink()
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Remove what :func:`atomic_write` of killed processes left; only for a folder that nobody else writes to."""
+    for path in folder.glob(f".*{_TEMPORARY}"):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
 def _remedy(error: OSError) -> str:
     if isinstance(error, PermissionError):
         return "choose a folder that you may write to, and close programs that hold the file open"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import re
 import tomllib
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -256,8 +257,13 @@ def _check(config: TrainConfig) -> list[str]:
         problems.append("no data: give at least one folder of images with --data")
     if config.views.size % 64:
         problems.append(f"views.size = {config.views.size}: must be divisible by 64")
-    if config.schedule.steps < 1 or config.schedule.couples < 1 or config.schedule.save_every < 1:
-        problems.append("schedule.steps, schedule.couples and schedule.save_every must be at least 1")
+    schedule = config.schedule
+    if min(schedule.steps, schedule.couples, schedule.save_every, schedule.halve_every) < 1:
+        problems.append("schedule.steps, couples, save_every and halve_every must be at least 1")
+    if not 0 <= schedule.average < 1 or not 0 <= schedule.first_phase <= 1:
+        problems.append("schedule.average must lie in [0, 1), schedule.first_phase in [0, 1]")
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", config.device):
+        problems.append(f"device = {config.device!r}: choose auto, cpu, cuda, cuda:1 … or mps")
     return problems
 
 

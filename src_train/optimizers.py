@@ -14,12 +14,17 @@ from src_train.protocol import Method, OptimGroup, OptimizerParams
 ParamGroups = list[dict[str, Any]]
 
 
+def _can_fuse(groups: ParamGroups) -> bool:
+    """Whether one kernel can update all parameters: not everywhere on Metal."""
+    return all(parameter.device.type in ("cpu", "cuda") for group in groups for parameter in group["params"])
+
+
 def _adamw(groups: ParamGroups, params: OptimizerParams) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(groups, lr=params.learning_rate, betas=params.betas, fused=True)
+    return torch.optim.AdamW(groups, lr=params.learning_rate, betas=params.betas, fused=_can_fuse(groups))
 
 
 def _adam(groups: ParamGroups, params: OptimizerParams) -> torch.optim.Optimizer:
-    return torch.optim.Adam(groups, lr=params.learning_rate, betas=params.betas, fused=True)
+    return torch.optim.Adam(groups, lr=params.learning_rate, betas=params.betas, fused=_can_fuse(groups))
 
 
 def _sgd(groups: ParamGroups, params: OptimizerParams) -> torch.optim.Optimizer:

@@ -16,6 +16,7 @@ from napari_ld.model.checkpoint import load_model
 from napari_ld.model.encoder import CONFIGURATIONS, DenseEncoder, EncoderConfig, build_encoder
 from napari_ld.model.preprocessing import IntensityNormalization
 from napari_ld.model.zoo import resolve
+from napari_ld.storage import remove_unfinished
 from src_train.assessment import Assessor
 from src_train.batches import Batches
 from src_train.checkpoint import RunState, load_checkpoint, read_state
@@ -94,6 +95,7 @@ def _train(folder: RunFolder, config: TrainConfig, device: torch.device, world: 
         with deaf_to_signals():
             return _session(folder, config, device, world, EventLog(None), None, quiet=True)
     with run_lock(folder.path):
+        remove_unfinished(folder.path)
         folder.write_config(config)
         log = EventLog(folder.path)
         with Control(folder.path, log, alone=world.size == 1).watching() as control:
@@ -230,6 +232,8 @@ def _starting_point(config: TrainConfig, state: RunState | None) -> tuple[DenseE
 def training_device(name: str) -> torch.device:
     """The device of this process; with several processes on one machine, each takes its own graphics card.
 
+    ``auto`` takes CUDA or the CPU: Metal lacks operations that the views need, and is taken on request only.
+
     Raises
     ------
     ConfigError
@@ -237,6 +241,8 @@ def training_device(name: str) -> torch.device:
     """
     kind, _, index = name.partition(":")
     chosen = choose_device(kind).name
+    if kind == "auto" and chosen != "cuda":
+        chosen = "cpu"
     if chosen == "cuda":
         device = torch.device("cuda", int(index or os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)

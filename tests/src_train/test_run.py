@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ from napari_ld.model.checkpoint import load_model, read_header
 from src_train.__main__ import EXIT_LOSS, EXIT_STORAGE, main
 from src_train.checkpoint import read_state
 from src_train.control import write_command
-from src_train.events import read_events
+from src_train.events import EventLog, read_events
 from src_train.folder import RunFolder
 from src_train.lock import lock_holder
 
@@ -128,6 +129,7 @@ def test_a_killed_run_is_resumed_from_its_checkpoint(
     assert f"is being trained by process {process.pid}" in capsys.readouterr().err
     process.kill()
     process.wait()
+    (run / ".0123456789abcdef.tmp").write_bytes(b"half a checkpoint")
     with (run / "events.jsonl").open("ab") as file:
         file.write(b'{"version": 2, "half a li')
     step = read_state(run / "last.ckpt").step
@@ -141,6 +143,7 @@ def test_a_killed_run_is_resumed_from_its_checkpoint(
     assert _events(run)[-1]["event"] == "finished"
     assert RunFolder.existing(run).config().schedule.steps == step + 2
     assert not (run / "lock").exists()
+    assert list(run.glob(".*")) == []
 
 
 def test_a_limit_in_minutes_and_runs_that_failed_early(
@@ -214,10 +217,44 @@ def test_export_and_dry_run(images: Path, tmp_path: Path, capsys: pytest.Capture
     assert "nothing to export" in capsys.readouterr().err
 
 
-def test_curves_need_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_curves_need_tensorboard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "config.toml").write_text("")
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     assert main(["export", str(tmp_path), "--tensorboard", str(tmp_path / "curves")]) == 1
+    assert "TensorBoard is not installed" in capsys.readouterr().err
+
+
+def test_curves_hold_losses_and_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in for the writer, which is optional and not installed everywhere."""
+    written: list[tuple[str, float, int]] = []
+
+    class Writer:
+        def __init__(self, folder: str) -> None:
+            assert folder == str(tmp_path / "curves")
+
+        def __enter__(self) -> Writer:
+            return self
+
+        def __exit__(self, *error: object) -> None: ...
+
+        def add_scalar(self, name: str, value: float, step: int, seconds: float) -> None:
+            written.append((name, value, step))
+
+    module = ModuleType("torch.utils.tensorboard")
+    module.SummaryWriter = Writer  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    (tmp_path / "config.toml").write_text("")
+    log = EventLog(tmp_path)
+    log.write("step", step=3, loss=2.5, terms={"patch": 2.5}, images_per_second=8.0)
+    log.write("score", step=4, measured={"correspondence": 0.25})
+    log.write("saved", step=4)
+    assert main(["export", str(tmp_path), "--tensorboard", str(tmp_path / "curves")]) == 0
+    assert written == [
+        *(("loss", 2.5, 3), ("images_per_second", 8.0, 3), ("terms/patch", 2.5, 3)),
+        ("score/correspondence", 0.25, 4),
+    ]
 
 
 def test_selection_and_early_stop(images: Path, tmp_path: Path) -> None:
