@@ -17,7 +17,7 @@ from src_train.checkpoint import load_checkpoint
 from src_train.distributed import World, process_group
 from src_train.engine import train
 from tests.src_train.shared_run import group_norm_parts
-from tests.src_train.two_processes import first_gradients
+from tests.src_train.two_processes import contrast_state, first_gradients
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -51,6 +51,17 @@ def test_loss_and_gradients_are_those_of_one_process(images: Path, both: Path) -
         for name, value in expected.items():
             scale = float(value.abs().max())
             torch.testing.assert_close(found[name], value, atol=2e-5 * scale + 1e-7, rtol=1e-5, msg=name)
+
+
+def test_twins_queues_and_super_pixels_are_those_of_one_process(images: Path, both: Path) -> None:
+    expected = contrast_state(images, World())
+    assert {"term/instance", "term/dense", "term/lrc", "queue/queue", "queue/dense_queue"} <= expected.keys()
+    for rank in range(2):
+        found = load_file(both / f"contrast-{rank}.safetensors")
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            limit = 1e-3 if name.startswith("queue/") else 2e-5 * float(value.abs().max()) + 1e-7
+            torch.testing.assert_close(found[name], value, atol=limit, rtol=1e-4, msg=name)
 
 
 def test_a_run_of_two_processes_is_resumed_by_one(images: Path, both: Path) -> None:
