@@ -44,6 +44,10 @@ ROOMS = [
     "src_train/data",
     "src_train/losses",
     "src_train/methods",
+    "src_train/momentum.py",
+    "src_train/networks",
+    "src_train/objectives",
+    "src_train/protocol.py",
     "benchmarks",
     "docs",
 ]
