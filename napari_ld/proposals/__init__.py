@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from napari_ld.proposals.examples import Example as Example
     from napari_ld.proposals.hierarchy import HierarchyParams as HierarchyParams
     from napari_ld.proposals.hierarchy import region_tree as region_tree
+    from napari_ld.proposals.like_examples import ExampleModel as ExampleModel
+    from napari_ld.proposals.like_examples import LikeParams as LikeParams
+    from napari_ld.proposals.like_examples import fit_examples as fit_examples
     from napari_ld.proposals.masks import Mask as Mask
     from napari_ld.proposals.ranking import Ranking as Ranking
     from napari_ld.proposals.regions import Decision as Decision
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
     from napari_ld.proposals.tree import RegionTree as RegionTree
 
 _HOMES = {
+    "fit_examples": "like_examples",
+    "LikeParams": "like_examples",
+    "ExampleModel": "like_examples",
     "PROPOSERS": "_propose",
     "Decision": "regions",
     "Example": "examples",

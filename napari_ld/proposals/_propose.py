@@ -11,6 +11,8 @@ from napari_ld.errors import Cancelled, ConfigError
 from napari_ld.proposals.examples import Example
 from napari_ld.proposals.hierarchy import HierarchyParams, propose_hierarchy
 from napari_ld.proposals.job import Job
+from napari_ld.proposals.like_examples import LikeParams, propose_like_examples
+from napari_ld.proposals.linking import linked
 from napari_ld.proposals.regions import Region, Regions
 
 __all__ = ["PROPOSERS", "Proposer", "propose_regions", "stream_regions"]
@@ -31,16 +33,20 @@ class Proposer:
     params : type
         Frozen dataclass of its parameters.
     needs_examples : bool
+    links : bool
+        Whether it makes regions of volumes itself.
     """
 
     title: str
     propose: Callable[[Job], Iterator[list[Region]]]
     params: type[Any]
     needs_examples: bool = False
+    links: bool = False
 
 
 PROPOSERS: dict[str, Proposer] = {
-    "hierarchy": Proposer("Regions by their boundaries", propose_hierarchy, HierarchyParams),
+    "hierarchy": Proposer("Regions by their boundaries", propose_hierarchy, HierarchyParams, links=True),
+    "like_examples": Proposer("More like the examples", propose_like_examples, LikeParams, needs_examples=True),
 }
 """Name to proposer."""
 
@@ -115,14 +121,17 @@ def stream_regions(
 
 def _numbered(proposer: Proposer, job: Job, progress: Callable[[int, int], None] | None) -> Iterator[Regions]:
     first = 1
-    for done, batch in enumerate(proposer.propose(job), start=1):
+    batches = proposer.propose(job)
+    if job.stack_kind == "volume" and not proposer.links:
+        batches = linked(batches)
+    for done, batch in enumerate(batches, start=1):
         if job.cancelled is not None and job.cancelled():
             raise Cancelled("proposing regions was cancelled")
         if batch:
             yield Regions(tuple(_placed(job.source, region, first - 1) for region in batch))
             first += len(batch)
         if progress is not None:
-            progress(done, len(job.planes))
+            progress(min(done, len(job.planes)), len(job.planes))
 
 
 def _placed(source: FeatureSource, region: Region, offset: int) -> Region:

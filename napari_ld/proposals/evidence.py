@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from napari_ld._types import Embedding
 from napari_ld.embedding import FeatureSource
 from napari_ld.embedding.planes import Planes
 from napari_ld.proposals.oversegmentation import channels_of
 
-__all__ = ["PlaneEvidence", "plane_evidence", "region_means", "vectors_at"]
+__all__ = ["PlaneEvidence", "plane_evidence", "principal", "region_centres", "region_means", "vectors_at"]
+
+_SAMPLE = 2000  # cells that the principal components are found from
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,6 +62,7 @@ def vectors_at(
     (N, D) float32 array
     """
     vectors = np.asarray(embedding.vectors)
+    flat = np.ascontiguousarray(vectors.reshape(len(vectors), -1).T)  # one vector after the other: gathered quickly
     cells = []
     for axis, pixels in enumerate((rows, columns)):
         cell = (np.asarray(pixels, np.float64) - embedding.origin[axis]) / embedding.step[axis]
@@ -71,7 +73,8 @@ def vectors_at(
     found = np.zeros((len(down), vectors.shape[0]), np.float32)
     for row, row_weight in ((low[0], 1 - down), (high[0], down)):
         for column, column_weight in ((low[1], 1 - right), (high[1], right)):
-            found += vectors[:, row, column].T.astype(np.float32) * (row_weight * column_weight)[:, None].astype("f4")
+            weight = (row_weight * column_weight).astype(np.float32)
+            found += flat[row * vectors.shape[2] + column].astype(np.float32) * weight[:, None]
     return found
 
 
@@ -91,6 +94,15 @@ def region_centres(labels: npt.NDArray[np.int32], count: int) -> tuple[npt.NDArr
     return rows, columns
 
 
-def smoothed(channels: npt.NDArray[np.float32], sigma: float) -> npt.NDArray[np.float32]:
-    """Every channel blurred with a Gaussian of ``sigma`` pixels."""
-    return np.stack([ndimage.gaussian_filter(channel, sigma) for channel in channels])
+def principal(embedding: Embedding, components: int) -> Embedding:
+    """The embedding of a plane in its first principal components, ``(components, h, w)`` float32."""
+    vectors = np.asarray(embedding.vectors, np.float32)
+    rows = vectors.reshape(len(vectors), -1).T
+    sample = rows[:: max(1, len(rows) // _SAMPLE)]
+    mean = sample.mean(axis=0)
+    _, axes = np.linalg.eigh(np.cov((sample - mean).T.astype(np.float64)))
+    # eigenvectors come in ascending order and with any sign; a fixed sign keeps results the same everywhere
+    axes = axes[:, ::-1][:, :components]
+    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
+    projected = (rows - mean) @ axes.astype(np.float32)
+    return replace(embedding, vectors=projected.T.reshape(-1, *vectors.shape[1:]), clusters=None)

@@ -10,13 +10,21 @@ import numpy.typing as npt
 
 from napari_ld.embedding import FeatureSource
 from napari_ld.errors import ConfigError
-from napari_ld.proposals.evidence import PlaneEvidence, plane_evidence, region_centres, region_means, vectors_at
+from napari_ld.proposals.evidence import (
+    PlaneEvidence,
+    plane_evidence,
+    principal,
+    region_centres,
+    region_means,
+    vectors_at,
+)
 from napari_ld.proposals.job import Job
 from napari_ld.proposals.masks import Mask
 from napari_ld.proposals.merging import MergeParams, boundaries, merge_tree
-from napari_ld.proposals.oversegmentation import basins, gradient_of
+from napari_ld.proposals.oversegmentation import balanced, basins, gradient_of
 from napari_ld.proposals.regions import Region
 from napari_ld.proposals.tree import RegionTree
+from napari_ld.proposals.volumes import PlaneGraph, regions_of_volume, volume_tree
 
 __all__ = ["HierarchyParams", "propose_hierarchy", "region_tree", "tree_of"]
 
@@ -28,19 +36,27 @@ class HierarchyParams:
     Attributes
     ----------
     n_regions : int
-        Regions per plane.
+        Regions per plane, or per volume.
     sigma : float
         Of the gradient whose basins are the finest regions, in pixels.
+    components : int
+        Principal components of the plane's embedding that are compared.
+    per_plane : int
+        Of a volume: regions of each slice before slices are merged with each other.
     merging : MergeParams
     """
 
     n_regions: int = 100
-    sigma: float = 1.0
+    sigma: float = 0.8
+    components: int = 12
+    per_plane: int = 1000
     merging: MergeParams = field(default_factory=MergeParams)
 
     def __post_init__(self) -> None:
-        if self.n_regions < 1 or not self.sigma > 0:
-            raise ConfigError(f"{self}: expected at least 1 region and a sigma above 0")
+        if min(self.n_regions, self.components, self.per_plane) < 1 or not self.sigma > 0:
+            raise ConfigError(
+                f"{self}: expected at least 1 region, 1 component, 1 region per plane and a sigma above 0"
+            )
 
 
 def region_tree(
@@ -56,12 +72,27 @@ def region_tree(
 def tree_of(evidence: PlaneEvidence, params: HierarchyParams | None = None) -> RegionTree:
     """The tree of a plane whose pixels and features are at hand."""
     params = HierarchyParams() if params is None else params
-    gradient = gradient_of(evidence.channels, params.sigma)
+    channels = balanced(evidence.channels)
+    gradient = gradient_of(channels, params.sigma)
     labels = basins(gradient)
     count = int(labels.max()) + 1
-    colour = region_means(labels, evidence.channels, count)
-    vectors = vectors_at(evidence.embedding, *region_centres(labels, count)).astype(np.float64)
+    colour = region_means(labels, channels, count)
+    reduced = principal(evidence.embedding, params.components)
+    vectors = vectors_at(reduced, *region_centres(labels, count))
     return merge_tree(labels, colour, vectors, boundaries(labels, gradient), params.merging)
+
+
+def plane_graph(
+    source: FeatureSource, plane: int, params: HierarchyParams, cancelled: Callable[[], bool] | None
+) -> PlaneGraph:
+    """One slice of a volume, merged to ``per_plane`` regions, with what they look like."""
+    evidence = plane_evidence(source, plane, cancelled)
+    labels = tree_of(evidence, params).cut(params.per_plane) - 1
+    count = int(labels.max()) + 1
+    channels = balanced(evidence.channels)
+    vectors = vectors_at(evidence.embedding, *region_centres(labels, count))
+    edges = boundaries(labels, gradient_of(channels, params.sigma))
+    return PlaneGraph(labels, region_means(labels, channels, count), vectors, edges)
 
 
 def propose_hierarchy(job: Job) -> Iterator[list[Region]]:
@@ -69,17 +100,33 @@ def propose_hierarchy(job: Job) -> Iterator[list[Region]]:
     params = job.params
     if not isinstance(params, HierarchyParams):
         raise ConfigError(f"got {type(params).__name__}; expected HierarchyParams")
+    if job.stack_kind == "volume":
+        yield from propose_in_volumes(job, params)
+        return
     for plane in job.planes:
         evidence = plane_evidence(job.source, plane, job.cancelled)
         tree = tree_of(evidence, params)
         yield regions_of_cut(job.source, evidence, tree, params.n_regions)
 
 
+def propose_in_volumes(job: Job, params: HierarchyParams) -> Iterator[list[Region]]:
+    """``n_regions`` regions of every volume; they come with its last plane."""
+    for image in dict.fromkeys(job.source.address(plane)[0] for plane in job.planes):
+        own = sorted(plane for plane in job.planes if job.source.address(plane)[0] == image)
+        parts: list[PlaneGraph] = []
+        for plane in own:
+            parts.append(plane_graph(job.source, plane, params, job.cancelled))
+            if plane != own[-1]:
+                yield []
+        tree = volume_tree(parts, params.merging)
+        yield regions_of_volume(tree, params.n_regions, own, image, parts)
+
+
 def regions_of_cut(source: FeatureSource, evidence: PlaneEvidence, tree: RegionTree, n_regions: int) -> list[Region]:
     """Regions of one cut of a tree, numbered from 1; the score is the rank of the contrast with their neighbours."""
     nodes = tree.nodes(n_regions)
     present, first = np.unique(nodes, return_index=True)
-    persistence = _merge_heights(tree)[present]
+    persistence = tree.merge_heights[present]
     rank = persistence.argsort(kind="stable").argsort(kind="stable")
     labels = tree.cut(n_regions)
     order = np.argsort(first, kind="stable")  # as the labels are numbered
@@ -96,13 +143,6 @@ def regions_of_cut(source: FeatureSource, evidence: PlaneEvidence, tree: RegionT
         )
         for number in range(1, len(present) + 1)
     ]
-
-
-def _merge_heights(tree: RegionTree) -> npt.NDArray[np.float64]:
-    """Height at which each node is merged away; infinite for the root."""
-    found = np.full(tree.n_leaves + len(tree.merges), np.inf)
-    found[tree.merges.reshape(-1)] = np.repeat(tree.heights, 2)
-    return found
 
 
 def _mean_vectors(evidence: PlaneEvidence, labels: npt.NDArray[np.int32], count: int) -> npt.NDArray[np.float32]:

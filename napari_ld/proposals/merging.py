@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy.typing as npt
 from napari_ld.errors import ConfigError
 from napari_ld.proposals.tree import RegionTree
 
-__all__ = ["Edges", "MergeParams", "boundaries", "merge_tree"]
+__all__ = ["Edges", "MergeParams", "boundaries", "joined_edges", "merge_tree"]
 
 Array = npt.NDArray[np.float64]
 
@@ -22,8 +23,11 @@ class MergeParams:
     Attributes
     ----------
     colour, embedding, boundary : float
-        Weights of the squared differences of mean colour and mean embedding, and of the mean gradient along the common
-        boundary, squared.
+        Weights of the squared differences of mean colour and of mean embedding, and of the mean gradient along the
+        common boundary.
+    embedding_size : float
+        Pixels from which on a region counts with half the weight of its embedding: those of a few pixels lie within one
+        cell, whose vector says nothing of their borders.
     size_power : float
         The sum is multiplied by ``(a * b / (a + b)) ** size_power`` for sizes a and b: 1 is Ward's linkage, by which
         small regions go first; 0 ignores size.
@@ -32,13 +36,14 @@ class MergeParams:
     """
 
     colour: float = 1.0
-    embedding: float = 0.05
-    boundary: float = 1.0
-    size_power: float = 0.6
-    length_power: float = 0.4
+    embedding: float = 0.004
+    boundary: float = 0.1
+    embedding_size: float = 200.0
+    size_power: float = 0.75
+    length_power: float = 0.5
 
     def __post_init__(self) -> None:
-        if min(self.colour, self.embedding, self.boundary, self.size_power, self.length_power) < 0:
+        if min(dataclasses.astuple(self)) < 0:
             raise ConfigError(f"{self}: expected no negative number")
 
 
@@ -82,7 +87,7 @@ def boundaries(labels: npt.NDArray[np.int32], gradient: npt.NDArray[np.float32])
         strengths.append(np.maximum(gradient[here][differ], gradient[there][differ]))
     first, second = np.concatenate(firsts).astype(np.int64), np.concatenate(seconds).astype(np.int64)
     strength = np.concatenate(strengths).astype(np.float64)
-    return _joined(first, second, np.ones(len(first)), strength, int(labels.max()) + 1)
+    return joined_edges(first, second, np.ones(len(first)), strength, int(labels.max()) + 1)
 
 
 def merge_tree(
@@ -105,21 +110,22 @@ def merge_tree(
     params : MergeParams
     """
     leaves = len(colour)
-    features = np.concatenate([np.sqrt(params.colour) * colour, np.sqrt(params.embedding) * embedding], axis=1)
+    features = np.concatenate([colour, embedding], axis=1).astype(np.float32)
     size = np.bincount(labels.reshape(-1), minlength=leaves).astype(np.float64)
     number, height = np.arange(leaves), np.zeros(leaves)
     merges: list[npt.NDArray[np.int64]] = []
     heights: list[Array] = []
     made = leaves
     while len(number) > 1:
-        cost = _cost(features, size, edges, params)
+        cost = _cost(features, colour.shape[1], size, edges, params)
         chosen = _mutual(edges.pairs, cost, len(number))
         a, b = edges.pairs[chosen].T
         top = np.maximum(cost[chosen], np.maximum(height[a], height[b]))
         merges.append(np.stack([number[a], number[b]], axis=1))
         heights.append(top)
         total = size[a] + size[b]
-        features[a] = (features[a] * size[a, None] + features[b] * size[b, None]) / total[:, None]
+        share = (size[b] / total).astype(np.float32)[:, None]
+        features[a] += (features[b] - features[a]) * share
         size[a], height[a] = total, top
         number[a] = made + np.arange(len(a))
         made += len(a)
@@ -133,12 +139,14 @@ def merge_tree(
     return _sorted_tree(labels, merges, heights)
 
 
-def _cost(features: Array, size: Array, edges: Edges, params: MergeParams) -> Array:
+def _cost(features: npt.NDArray[np.float32], colours: int, size: Array, edges: Edges, params: MergeParams) -> Array:
     a, b = edges.pairs.T
-    difference = ((features[a] - features[b]) ** 2).sum(axis=1)
-    difference += params.boundary * (edges.strength / edges.length) ** 2
+    squared = (features[a] - features[b]) ** 2
     harmonic = size[a] * size[b] / (size[a] + size[b])
-    return np.asarray(difference * harmonic**params.size_power / edges.length**params.length_power)
+    trust = params.embedding * harmonic / (harmonic + params.embedding_size + 1e-12)
+    difference = params.colour * squared[:, :colours].sum(axis=1) + trust * squared[:, colours:].sum(axis=1)
+    difference += params.boundary * edges.strength / edges.length
+    return np.asarray(difference * harmonic**params.size_power / edges.length**params.length_power, np.float64)
 
 
 def _mutual(pairs: npt.NDArray[np.int64], cost: Array, count: int) -> npt.NDArray[np.int64]:
@@ -156,12 +164,13 @@ def _contracted(edges: Edges, into: npt.NDArray[np.int64], count: int) -> Edges:
     pairs = into[edges.pairs]
     kept = pairs[:, 0] != pairs[:, 1]
     first, second = pairs[kept].min(axis=1), pairs[kept].max(axis=1)
-    return _joined(first, second, edges.length[kept], edges.strength[kept], count)
+    return joined_edges(first, second, edges.length[kept], edges.strength[kept], count)
 
 
-def _joined(
+def joined_edges(
     first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], length: Array, strength: Array, count: int
 ) -> Edges:
+    """Edges from pairs (N,) that may occur more than once, smaller number first; ``count`` regions."""
     keys, inverse = np.unique(first * count + second, return_inverse=True)
     pairs = np.stack(np.divmod(keys, count), axis=1)
     sums = [np.bincount(inverse, weights, len(keys)).astype(np.float64) for weights in (length, strength)]

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from napari_ld.model.preprocessing import IntensityNormalization
 
-__all__ = ["basins", "channels_of", "gradient_of"]
+__all__ = ["balanced", "basins", "channels_of", "gradient_of"]
 
 Array = npt.NDArray[np.float32]
 
@@ -34,6 +34,22 @@ def channels_of(
     """
     scaled = normalization.apply(pixels, limits)
     return np.asarray(scaled * normalization.std + normalization.mean, np.float32)
+
+
+def balanced(channels: Array) -> Array:
+    """Channels for comparing colours: each divided by the root of its contrast, relative to the strongest one.
+
+    A weak channel, such as the green one of a fundus, may be the one that shows the structures. A grey image counts as
+    three equal channels.
+
+    Parameters
+    ----------
+    channels : (C, rows, columns) float32 array
+    """
+    if len(channels) == 1:
+        return channels * np.float32(np.sqrt(3))
+    contrast = channels.std(axis=(1, 2), keepdims=True) + 1e-3
+    return np.asarray(channels / np.sqrt(contrast / contrast.max()), np.float32)
 
 
 def gradient_of(channels: Array, sigma: float) -> Array:

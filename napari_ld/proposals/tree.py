@@ -23,7 +23,7 @@ class RegionTree:
     Attributes
     ----------
     labels : (rows, columns) int32 array
-        Finest region of every pixel, 0 to L-1.
+        Finest region of every pixel, of a volume (planes, rows, columns), 0 to L-1.
     merges : (M, 2) int32 array
         Nodes that each merge joins, in the order of growing height; M is L-1.
     heights : (M,) float64 array
@@ -45,6 +45,13 @@ class RegionTree:
         parents = np.arange(self.n_leaves + len(self.merges), dtype=np.int32)
         parents[self.merges.reshape(-1)] = np.repeat(np.arange(len(self.merges)), 2) + self.n_leaves
         return parents
+
+    @property
+    def merge_heights(self) -> npt.NDArray[np.float64]:
+        """``(L + M,)`` height at which each node is merged away; infinite for the root."""
+        found = np.full(self.n_leaves + len(self.merges), np.inf)
+        found[self.merges.reshape(-1)] = np.repeat(self.heights, 2)
+        return found
 
     def nodes(self, n_regions: int) -> npt.NDArray[np.int32]:
         """``(L,)`` node that holds each finest region when ``n_regions`` are left.
