@@ -23,6 +23,7 @@ def build_app() -> typer.Typer:
     from napari_ld.cli.embed import embed
     from napari_ld.cli.encoders import encoders
     from napari_ld.cli.locate import locate
+    from napari_ld.cli.propose import propose
     from napari_ld.cli.train import train
 
     app = typer.Typer(
@@ -32,7 +33,7 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(invoke_without_command=True)(_napari_ld)
-    for command in (demo, locate, embed, encoders):
+    for command in (demo, locate, propose, embed, encoders):
         app.command()(command)
     # --help too belongs to the trainer
     passed_on = {"allow_extra_args": True, "ignore_unknown_options": True}

@@ -23,7 +23,7 @@ from napari_ld.io.parts import split_part
 from napari_ld.io.tiff_calibration import our_metadata
 from napari_ld.storage import atomic_write
 
-__all__ = ["WRITERS", "Segment", "labels_path", "write_labels"]
+__all__ = ["WRITERS", "Segment", "labels_path", "write_labels", "write_scores"]
 
 Segments = Mapping[int, Segment]
 
@@ -62,10 +62,7 @@ def write_labels(
     -----
     Values are stored as the smallest of uint8, uint16 and uint32 that holds them.
     """
-    name = Path(path).name.lower()
-    write = next((writer for suffix, writer in WRITERS.items() if name.endswith(suffix) and name != suffix), None)
-    if write is None:
-        raise ImageError(f"cannot write {path}: its ending is none of {', '.join(WRITERS)}; choose one of them")
+    write = _writer(path)
     labels = _labels(path, array, like)
     named = segments or {value: Segment(label) for value, label in like.label_names}
     with atomic_write(path) as file:
@@ -98,11 +95,32 @@ def labels_path(like: Image, folder: str | Path) -> Path:
     return Path(folder) / f"{stem}-labels{ending or '.tif'}"
 
 
-def _labels(path: str | Path, array: ArrayLike, like: Image) -> npt.NDArray[Any]:
-    """The labels as unsigned integers."""
+def write_scores(path: str | Path, array: ArrayLike, like: Image) -> None:
+    """Write a map of scores as float32 to TIFF or NIfTI; geometry and errors as :func:`write_labels`."""
+    write = _writer(path)
+    _check_shape(path, array, like)
+    scores = np.asarray(array, np.float32)
+    with atomic_write(path) as file:
+        write(file, scores, like, {})
+
+
+def _writer(path: str | Path) -> Callable[[IO[bytes], npt.NDArray[Any], Image, Segments], None]:
+    name = Path(path).name.lower()
+    write = next((writer for suffix, writer in WRITERS.items() if name.endswith(suffix) and name != suffix), None)
+    if write is None:
+        raise ImageError(f"cannot write {path}: its ending is none of {', '.join(WRITERS)}; choose one of them")
+    return write
+
+
+def _check_shape(path: str | Path, array: ArrayLike, like: Image) -> None:
     expected = tuple(like.array.shape[:-1] if like.has_channels else like.array.shape)
     if tuple(array.shape) != expected:
         raise ImageError(f"cannot write {path}: labels of shape {array.shape}, expected {expected}, that of the image")
+
+
+def _labels(path: str | Path, array: ArrayLike, like: Image) -> npt.NDArray[Any]:
+    """The labels as unsigned integers."""
+    _check_shape(path, array, like)
     labels = np.asarray(array)
     if labels.dtype.kind not in "bui":
         raise ImageError(f"cannot write {path}: labels of type {labels.dtype}; expected whole numbers or booleans")
@@ -127,7 +145,8 @@ def _write_nifti(file: Any, labels: npt.NDArray[Any], like: Image, segments: Seg
     header = make_header()
     header.set_data_dtype(labels.dtype)
     header.set_data_shape(volume.shape[::-1])
-    header.set_intent("label")
+    if labels.dtype.kind != "f":
+        header.set_intent("label")
     if like.spacing is not None:
         times = [1.0] * (volume.ndim - 3)
         header.set_zooms([float(step) for step in (1.0, *like.spacing)[-1:-4:-1]] + times)

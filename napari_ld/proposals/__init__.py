@@ -27,19 +27,19 @@ if TYPE_CHECKING:
     from napari_ld.proposals.tree import RegionTree as RegionTree
 
 _HOMES = {
-    "fit_examples": "like_examples",
-    "LikeParams": "like_examples",
-    "ExampleModel": "like_examples",
     "PROPOSERS": "_propose",
     "Decision": "regions",
     "Example": "examples",
+    "ExampleModel": "like_examples",
     "HierarchyParams": "hierarchy",
+    "LikeParams": "like_examples",
     "Mask": "masks",
     "Proposer": "_propose",
     "Ranking": "ranking",
     "Region": "regions",
     "RegionTree": "tree",
     "Regions": "regions",
+    "fit_examples": "like_examples",
     "propose_regions": "_propose",
     "region_tree": "hierarchy",
     "stream_regions": "_propose",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from napari_ld.embedding import FeatureSource
@@ -12,7 +12,7 @@ from napari_ld.proposals.examples import Example
 from napari_ld.proposals.hierarchy import HierarchyParams, propose_hierarchy
 from napari_ld.proposals.job import Job
 from napari_ld.proposals.like_examples import LikeParams, propose_like_examples
-from napari_ld.proposals.linking import linked
+from napari_ld.proposals.linking import linked, placed
 from napari_ld.proposals.regions import Region, Regions
 
 __all__ = ["PROPOSERS", "Proposer", "propose_regions", "stream_regions"]
@@ -128,18 +128,10 @@ def _numbered(proposer: Proposer, job: Job, progress: Callable[[int, int], None]
         if job.cancelled is not None and job.cancelled():
             raise Cancelled("proposing regions was cancelled")
         if batch:
-            yield Regions(tuple(_placed(job.source, region, first - 1) for region in batch))
+            yield Regions(tuple(placed(job.source, region, first - 1) for region in batch))
             first += len(batch)
         if progress is not None:
             progress(min(done, len(job.planes)), len(job.planes))
-
-
-def _placed(source: FeatureSource, region: Region, offset: int) -> Region:
-    """The region under its final number, with its area in mm²."""
-    spacing = source.spacing(region.mask.first_plane)
-    area = None if spacing is None else region.area * spacing[0] * spacing[1]
-    parent = None if region.parent is None else region.parent + offset
-    return replace(region, id=region.id + offset, parent=parent, area_mm2=area)
 
 
 def _proposer(method: str) -> Proposer:

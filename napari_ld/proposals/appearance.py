@@ -40,7 +40,8 @@ class Basis:
         """``(d, h, w)`` coordinates of every cell."""
         vectors = np.asarray(embedding.vectors, np.float32)
         rows = vectors.reshape(len(vectors), -1).T
-        return np.ascontiguousarray(((rows - self.mean) @ self.axes).T).reshape(-1, *vectors.shape[1:])
+        found = np.ascontiguousarray(((rows - self.mean) @ self.axes).T, np.float32)
+        return found.reshape(-1, *vectors.shape[1:])
 
 
 def common_basis(embeddings: Sequence[Embedding], components: int) -> Basis:

@@ -54,9 +54,7 @@ class HierarchyParams:
 
     def __post_init__(self) -> None:
         if min(self.n_regions, self.components, self.per_plane) < 1 or not self.sigma > 0:
-            raise ConfigError(
-                f"{self}: expected at least 1 region, 1 component, 1 region per plane and a sigma above 0"
-            )
+            raise ConfigError(f"{self}: expected counts of at least 1 and a sigma above 0")
 
 
 def region_tree(

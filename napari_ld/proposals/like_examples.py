@@ -17,9 +17,10 @@ from napari_ld.proposals.components import regions_of_mask
 from napari_ld.proposals.evidence import PlaneEvidence, plane_evidence
 from napari_ld.proposals.examples import Example
 from napari_ld.proposals.job import Job
+from napari_ld.proposals.linking import linked, numbered
 from napari_ld.proposals.logistic import Logistic, fit_logistic
 from napari_ld.proposals.outlines import outline_of
-from napari_ld.proposals.regions import Region
+from napari_ld.proposals.regions import Region, Regions
 from napari_ld.proposals.thresholds import best_dice_level, own_level
 
 __all__ = ["ExampleModel", "LikeParams", "fit_examples", "propose_like_examples"]
@@ -75,7 +76,7 @@ class ExampleModel:
     share : float
         Part of its plane that an example covers.
     area : float
-        Pixels of the smallest example on one plane, as a part of its plane.
+        Usual size of a connected part of an example, as a part of its plane.
     params : LikeParams
     """
 
@@ -142,7 +143,8 @@ def fit_examples(
             rule = fit_logistic(features, truth, _balanced_weights(truth, weights), params.ridge)
     shares = [float(one.inside.mean()) for one in marked if one.inside.any()]
     level = _level(marked, basis, rule)
-    return ExampleModel(basis, rule, level, float(np.mean(shares)), min(shares), params)
+    smallest = min(_usual_part(one.inside) for one in marked if one.inside.any())
+    return ExampleModel(basis, rule, level, float(np.mean(shares)), smallest, params)
 
 
 def propose_like_examples(job: Job) -> Iterator[list[Region]]:
@@ -154,9 +156,37 @@ def propose_like_examples(job: Job) -> Iterator[list[Region]]:
         yield regions_like(job.source, evidence, model)
 
 
+def score_and_regions(
+    source: FeatureSource, model: ExampleModel, scores: Array, *, stack_kind: str = "images"
+) -> Regions:
+    """Regions of all planes that look like the examples, and the score maps they come from.
+
+    Parameters
+    ----------
+    source : FeatureSource
+        Planes of one size.
+    model : ExampleModel
+    scores : (planes, rows, columns) float32 array
+        Filled.
+    stack_kind : {"images", "volume"}
+        In a volume, regions that continue on the next slice become one.
+    """
+    batches = []
+    for plane in range(source.n_planes):
+        evidence = plane_evidence(source, plane)
+        scores[plane] = model.score(evidence)
+        batches.append(regions_of_score(source, evidence, scores[plane], model))
+    joined = linked(batches) if stack_kind == "volume" else iter(batches)
+    return numbered(source, joined)
+
+
 def regions_like(source: FeatureSource, evidence: PlaneEvidence, model: ExampleModel) -> list[Region]:
     """Regions of one plane that look like the examples."""
-    score = model.score(evidence)
+    return regions_of_score(source, evidence, model.score(evidence), model)
+
+
+def regions_of_score(source: FeatureSource, evidence: PlaneEvidence, score: Array, model: ExampleModel) -> list[Region]:
+    """Connected parts of a score map (rows, columns) above the threshold; specks beside large examples are left out."""
     smallest = max(1, round(0.05 * model.area * score.size))
     chosen = ndimage.binary_fill_holes(score > model.params.threshold)
     return regions_of_mask(source, evidence, chosen, score, kind="like_examples", smallest=smallest)
@@ -222,7 +252,7 @@ def _samples(
 def _balanced_weights(truth: npt.NDArray[np.bool_], weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Weights by which both sides count equally."""
     sums = weights[truth].sum(), weights[~truth].sum()
-    return np.where(truth, 0.5 / sums[0], 0.5 / sums[1]) * weights
+    return np.asarray(np.where(truth, 0.5 / sums[0], 0.5 / sums[1]) * weights, np.float64)
 
 
 def _level(marked: Sequence[_Marked], basis: Basis, rule: Logistic) -> float:
@@ -234,6 +264,12 @@ def _level(marked: Sequence[_Marked], basis: Basis, rule: Logistic) -> float:
             odds.append(ndimage.gaussian_filter(smooth, _smoothing(float(one.inside.mean()), smooth.shape)).reshape(-1))
             truth.append(one.inside.reshape(-1))
     return best_dice_level(np.concatenate(odds), np.concatenate(truth))
+
+
+def _usual_part(inside: npt.NDArray[np.bool_]) -> float:
+    """Median size of the connected parts of a mask, as a part of the plane."""
+    labels, count = ndimage.label(inside, np.ones((3, 3), int))
+    return float(np.median(np.bincount(labels.reshape(-1), minlength=count + 1)[1:]) / inside.size)
 
 
 def _smoothing(share: float, shape: tuple[int, ...]) -> float:

@@ -7,10 +7,28 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from napari_ld.embedding import FeatureSource
 from napari_ld.proposals.masks import Mask
-from napari_ld.proposals.regions import Region
+from napari_ld.proposals.regions import Region, Regions
 
-__all__ = ["linked"]
+__all__ = ["linked", "numbered", "placed"]
+
+
+def numbered(source: FeatureSource, batches: Iterable[list[Region]]) -> Regions:
+    """One table of the regions of all batches."""
+    rows: list[Region] = []
+    for batch in batches:
+        first = len(rows)
+        rows += [placed(source, region, first) for region in batch]
+    return Regions(tuple(rows))
+
+
+def placed(source: FeatureSource, region: Region, offset: int) -> Region:
+    """The region of a batch under its final number, with its area in mm²."""
+    spacing = source.spacing(region.mask.first_plane)
+    area = None if spacing is None else region.area * spacing[0] * spacing[1]
+    parent = None if region.parent is None else region.parent + offset
+    return replace(region, id=region.id + offset, parent=parent, area_mm2=area)
 
 
 @dataclass(slots=True)

@@ -91,7 +91,7 @@ def boundaries(labels: npt.NDArray[np.int32], gradient: npt.NDArray[np.float32])
 
 
 def merge_tree(
-    labels: npt.NDArray[np.int32], colour: Array, embedding: Array, edges: Edges, params: MergeParams
+    labels: npt.NDArray[np.int32], colour: Array, embedding: npt.NDArray[np.float32], edges: Edges, params: MergeParams
 ) -> RegionTree:
     """Merge the least dissimilar neighbours until one region is left.
 

@@ -38,7 +38,8 @@ def own_level(odds: Array, level: float, share: float) -> float:
         Part of the image that the example covers; very different ones are less likely.
     """
     flat = np.sort(odds.reshape(-1)).astype(np.float64)
-    levels = np.linspace(*np.quantile(flat, [0.05, 0.998]), _LEVELS)
+    low_end, high_end = np.quantile(flat, [0.05, 0.998])
+    levels = np.linspace(float(low_end), float(high_end), _LEVELS)
     total = flat.var()
     if not total > 0 or not levels[-1] > levels[0]:
         return level

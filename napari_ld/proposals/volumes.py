@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -51,7 +52,7 @@ def volume_tree(parts: Sequence[PlaneGraph], params: MergeParams) -> RegionTree:
     pairs = [part.edges.pairs + start for part, start in zip(parts, starts, strict=False)]
     length = [part.edges.length for part in parts]
     strength = [part.edges.strength for part in parts]
-    for below, above in zip(labels[:-1], labels[1:], strict=True):
+    for below, above in itertools.pairwise(labels):
         across = np.stack([below.reshape(-1), above.reshape(-1)], axis=1).astype(np.int64)
         pairs.append(across)
         length.append(np.ones(len(across)))

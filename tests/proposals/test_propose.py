@@ -77,5 +77,5 @@ def test_bad_requests_are_named(source: FeatureSource) -> None:
         propose_regions(source, params=3)
     with pytest.raises(ImageError, match="planes 0 to 1"):
         propose_regions(source, planes=[7])
-    with pytest.raises(ConfigError, match="at least 1 region"):
+    with pytest.raises(ConfigError, match="counts of at least 1"):
         HierarchyParams(n_regions=0)
