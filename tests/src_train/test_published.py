@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 from skimage import data, transform
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from napari_ld.model.encoder import CONFIGURATIONS, DenseEncoder, build_encoder, unit
 from napari_ld.storage import Store
@@ -229,6 +232,47 @@ def test_phase_one_leaves_the_clustering_head_alone_and_areas_are_remembered(pla
     areas = trainer.method.networks["areas"].get_buffer("areas")
     assert float(areas.sum()) == pytest.approx(1, abs=1e-3)
     assert float((areas - 1 / 16).abs().max()) > 0
+
+
+def test_cost_of_the_published_network() -> None:
+    encoder = build_encoder(CONFIGURATIONS["ld-paper"], 0).to("meta").eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        encoder.levels(torch.empty(1, 3, 448, 448, device="meta"))
+    assert counter.get_total_flops() / 2 / 1e9 == pytest.approx(12.46, abs=0.01)  # multiply-adds
+
+
+class _Largest(TorchDispatchMode):
+    """Remembers the largest tensor that any operation makes."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, tuple | list) else (result,):
+            if isinstance(tensor, Tensor):
+                self.numbers = max(self.numbers, tensor.numel())
+        return result
+
+
+@pytest.mark.parametrize("name", ["ld", "ld-paper"])
+def test_no_term_makes_the_product_of_clusters_and_embedding(name: str, planes: list[Plane]) -> None:
+    config = load_config("quick", data=("x",), settings=["losses.points=32"])
+    encoder = build_encoder(CONFIGURATIONS["fast" if name == "ld" else "ld-paper"], 0)
+    method = build_method(name, encoder, config.schedule, {"weights": config.weights, "losses": config.losses})
+    extras = ViewExtras(method.view_extras)
+    batch = view_maker(ViewParams(size=64), 0.5, 0.25, extras=extras)(
+        [(planes[0], planes[1])], np.random.default_rng(0)
+    )
+    context = method.context(batch)
+    (embedding, clusters) = (
+        (context["full_maps"].embedding, context["full_maps"].clusters)
+        if name == "ld-paper"
+        else (torch.cat(context["passed"].embedding), torch.cat(context["passed"].clusters))
+    )
+    with _Largest() as largest:
+        terms = method.terms(context, method.phases[1].groups[0])
+        torch.stack(list(terms.values())).sum().backward()
+    assert largest.numbers < embedding.numel() * clusters.shape[1] / 2
 
 
 def test_prototypes_of_a_full_resolution_network(planes: list[Plane]) -> None:
