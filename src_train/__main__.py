@@ -15,8 +15,9 @@ EXIT_LOSS, EXIT_STORAGE = 4, 5
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code.
 
-    0: done, or stopped on request with a checkpoint; 1: an error, told in one line; 2: usage; 4: the loss is not
-    finite; 5: the run cannot be written (disk full); 130: interrupted for the second time.
+    0: done, or stopped on request with a checkpoint; 1: an error, told in one line; 2: usage; 4: the training
+    cannot go on (loss not finite, memory full); 5: the run cannot be written (disk full); 130:
+    interrupted for the second time.
     """
     options = _parser().parse_args(arguments)
     try:

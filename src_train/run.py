@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from napari_ld.embedding import choose_device
-from napari_ld.errors import NapariLDError, StorageError
+from napari_ld.errors import NapariLDError, StorageError, TrainingError
 from napari_ld.model.checkpoint import load_model
 from napari_ld.model.encoder import CONFIGURATIONS, DenseEncoder, EncoderConfig, build_encoder
 from napari_ld.model.preprocessing import IntensityNormalization
@@ -104,6 +104,10 @@ def _train(folder: RunFolder, config: TrainConfig, device: torch.device, world: 
             except NapariLDError as error:
                 _tell_failure(log, error)
                 raise
+            except (MemoryError, torch.cuda.OutOfMemoryError) as error:
+                full = TrainingError("out of memory: lower schedule.couples, views.size or longest_side, then resume")
+                _tell_failure(log, full)
+                raise full from error
 
 
 def _tell_failure(log: EventLog, error: NapariLDError) -> None:
@@ -150,7 +154,7 @@ def _session(
         trainer, config, state, folder.checkpoint, writer, log, control, console, assessor, began=began
     )
     try:
-        complete = train(trainer, parts.batches, supervisor)
+        complete = supervisor.early or train(trainer, parts.batches, supervisor)
     finally:
         console.close()
     if world.rank == 0 and (complete or supervisor.early):

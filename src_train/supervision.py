@@ -56,7 +56,8 @@ class Supervisor:
         began: float,
     ) -> None:
         self.trainer, self.config, self.state = trainer, config, state
-        self.writer, self.early = writer, False
+        self.writer = writer
+        self.early = 0 < config.evaluation.patience <= state.since_best
         self._checkpoint, self._log, self._control = checkpoint, log, control
         self._console, self._assessor = console, assessor
         self._before, self._began, self._reported = state.seconds, began, float("-inf")
@@ -101,7 +102,8 @@ class Supervisor:
         self._log.write("saved", step=self.trainer.step, minutes=round(self.minutes(), 2))
 
     def _reason_to_end(self, control: Control) -> str:
-        if control.wish != "run":
+        # A pause that was asked for just now is met after the next step.
+        if control.wish == "stop" or (control.wish == "pause" and self.trainer.world.size > 1):
             return control.reason()
         limit = self.config.schedule.minutes
         session = (time.perf_counter() - self._began) / 60
