@@ -26,6 +26,7 @@ from napari_ld.errors import ConfigError
 __all__ = [
     "LevelWeights",
     "Peaks",
+    "band_matrix",
     "bell",
     "blur",
     "centre_weights",
@@ -102,12 +103,22 @@ def blur(v: Tensor, size: int, sigma: float | None = None, stride: int = 1) -> T
     (..., ceil(h / stride), ceil(w / stride)) float32 tensor
     """
     line = bell(size, sigma)
-    down, right = (_band(line, side, stride).to(v.device) for side in v.shape[-2:])
+    down, right = (band_matrix(line, side, stride).to(v.device) for side in v.shape[-2:])
     return down @ (v.float() @ right.T)
 
 
-def _band(line: npt.NDArray[np.float64], side: int, stride: int) -> Tensor:
-    """One axis of an average as a matrix, (ceil(side / stride), side): its products are faster than convolutions."""
+def band_matrix(line: npt.NDArray[np.float64], side: int, stride: int = 1) -> Tensor:
+    """One axis of a weighted sum as a matrix, (ceil(side / stride), side): its products are faster than convolutions.
+
+    Parameters
+    ----------
+    line : (n,) array
+        Weights of an odd number of neighbours; beyond the border are zeros.
+    side : int
+        Length of the axis.
+    stride : int
+        Keep every n-th place.
+    """
     offset = np.arange(side)[None] - np.arange(0, side, stride)[:, None] + len(line) // 2
     inside = (offset >= 0) & (offset < len(line))
     return torch.from_numpy(np.where(inside, line[offset.clip(0, len(line) - 1)], 0.0)).float()

@@ -262,6 +262,11 @@ class FeatureSource:
                 found.append(Embedding(dense.embedding[k].numpy(), clusters, origin, step, shape))
         return found
 
+    def model_input(self, i: int, window: Window) -> torch.Tensor:
+        """Pixels of a window of plane ``i`` as the encoder would see them: (1, C, rows, columns) float32."""
+        pixels = self._load(i)
+        return model_input(pixels, window, self.model.header.normalization, self._limits_of(i, pixels))
+
     def index(self, sigma: float | None = None) -> CoarseIndex:
         """The coarse index for a bell of ``sigma`` model-input pixels; planes enter it as they are embedded."""
         sigma = self.pooling_sigma if sigma is None else sigma

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from napari_ld._types import Embedding, Position
 from napari_ld.localization.coarse import CoarseMatch
+from napari_ld.localization.gradients import GradientField, similarity, usable_zooms
 from napari_ld.localization.params import FineStage
 from napari_ld.localization.query import Query
 from napari_ld.similarity import blur, cosine_rows, find_peaks, window_size
@@ -39,12 +40,11 @@ def refine_plane(query: Query, matches: Sequence[CoarseMatch]) -> list[CoarseMat
     whole = query.source.plane(plane, query.cancelled)
     similarity = _similarity(query, whole, query.coarse, query.params.coarse_sigma)
     maps = {k: query.combine(similarity, refined[k].landmark).double().numpy() for k in open_ones}
-    for k in open_ones:
-        refined[k] = _sharpen(query, refined[k], whole, maps[k])
+    _sharpen(query, refined, open_ones, whole, maps)
     for stage in query.params.fine:
         zoom = query.zoom(query.source, plane, stage)
         centres = [_position(refined[k]) for k in open_ones]
-        crops = query.source.crops(plane, centres, stage.size, zoom, cancelled=query.cancelled)
+        crops = query.source.crops(plane, centres, stage.size, zoom, cancelled=query.cancelled) if stage.encoder_weight else [_empty(query, plane, c, stage.size, zoom) for c in centres]
         for k, crop in zip(open_ones, crops, strict=True):
             refined[k] = _refine_one(query, refined[k], stage, crop, (whole, maps[k]))
     return refined
@@ -58,18 +58,46 @@ def _similarity(query: Query, embedding: Embedding, templates: Tensor, sigma: fl
     return cosine_rows(rows, templates, query.levels).view(*embedding.vectors.shape[1:], -1)
 
 
-def _sharpen(query: Query, match: CoarseMatch, whole: Embedding, similarity: Array) -> CoarseMatch:
-    """Find the place again on every cell of the plane: the coarse index holds every second one only."""
-    reach = _SHARPEN_REACH * query.source.model.header.config.output_stride
-    return _moved(match, whole, similarity, _prior(query, match, reach, whole))
+def _sharpen(query, refined, open_ones, whole, maps) -> None:
+    """Find the places again on every cell of the plane: the coarse index holds every second one only."""
+    p = query.params
+    plane = refined[0].plane
+    if p.sharpen_weight:
+        zooms = usable_zooms(query, plane, p.sharpen_zooms)
+        rows, columns = _pixels(whole)
+        rows, columns = rows[::2], columns[::2]
+        at = np.array([_position(refined[k]) for k in open_ones])
+        reach = 2.5 * p.sharpen_sigma / np.array(query.source.scale(plane))
+        rows = rows[(rows >= at[:, 0].min() - reach[0]) & (rows <= at[:, 0].max() + reach[0])]
+        columns = columns[(columns >= at[:, 1].min() - reach[1]) & (columns <= at[:, 1].max() + reach[1])]
+        places = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1)
+        flat = places.reshape(-1, 2)
+        found = similarity(query, GradientField(query.source, plane, flat, zooms), flat, zooms).view(*places.shape[:2], -1)
+        origin = (float(rows[0]), float(columns[0])); step = (whole.step[0] * 2, whole.step[1] * 2)
+        grid = Embedding(np.empty((1, *places.shape[:2]), np.float32), None, origin, step, whole.shape)
+    for k in open_ones:
+        score = maps[k]
+        if p.sharpen_weight:
+            g = query.combine(found, refined[k].landmark).double().numpy()
+            score = (score + p.sharpen_weight * _at_cells(grid, g, whole)) / (1 + p.sharpen_weight)
+        refined[k] = _moved(refined[k], whole, score, _prior(query, refined[k], p.sharpen_sigma, whole))
 
 
 def _refine_one(
     query: Query, match: CoarseMatch, stage: FineStage, crop: Embedding, coarse: tuple[Embedding, Array]
 ) -> CoarseMatch:
-    fine = query.combine(_similarity(query, crop, query.fine(stage), stage.sigma), match.landmark).double().numpy()
-    score = (fine + stage.coarse_weight * _at_cells(*coarse, crop)) / (1 + stage.coarse_weight)
-    return _moved(match, crop, score, _prior(query, match, stage.prior_sigma, crop))
+    score, weight = stage.coarse_weight * _at_cells(*coarse, crop), stage.coarse_weight
+    if stage.encoder_weight:
+        fine = query.combine(_similarity(query, crop, query.fine(stage), stage.sigma), match.landmark).double().numpy()
+        score, weight = score + stage.encoder_weight * fine, weight + stage.encoder_weight
+    if stage.gradient_weight:
+        zooms = usable_zooms(query, match.plane, stage.gradient_zooms)
+        places = np.stack(np.meshgrid(*_pixels(crop), indexing="ij"), axis=-1).reshape(-1, 2)
+        field = GradientField(query.source, match.plane, places, zooms)
+        g = query.combine(similarity(query, field, places, zooms), match.landmark).double().numpy()
+        score = score + stage.gradient_weight * g.reshape(score.shape)
+        weight += stage.gradient_weight
+    return _moved(match, crop, score / weight, _prior(query, match, stage.prior_sigma, crop))
 
 
 def _moved(match: CoarseMatch, embedding: Embedding, score: Array, prior: Array) -> CoarseMatch:
@@ -110,3 +138,11 @@ def _position(match: CoarseMatch) -> Position:
     if match.position is None:
         raise ValueError("an absent landmark has no position to refine")
     return match.position
+
+
+def _empty(query, plane, centre, size, zoom):
+    from napari_ld.embedding.resampling import crop_window
+    s = query.source; scale = s.scale(plane)
+    w = crop_window(s.shape(plane), (scale[0] * zoom, scale[1] * zoom), centre, size)
+    o, st = w.grid(4)
+    return Embedding(np.empty((1, -(-w.size[0] // 4), -(-w.size[1] // 4)), np.float32), None, o, st, s.shape(plane))

@@ -39,6 +39,9 @@ class FineStage:
     sigma: float = 4.0
     prior_sigma: float = 12.0
     coarse_weight: float = 0.5
+    gradient_weight: float = 1.0
+    gradient_zooms: tuple[float, ...] = (16 / 3, 8 / 3, 4 / 3, 2 / 3)
+    encoder_weight: float = 1.0
 
     def __post_init__(self) -> None:
         if self.size < 1 or self.zoom < 0 or not self.sigma > 0 or not self.prior_sigma > 0 or self.coarse_weight < 0:
@@ -108,6 +111,9 @@ class LocateParams:
     exclusion: float = 0.08
     candidates: int = 5
     cycle_weight: float = 1.0
+    sharpen_weight: float = 1.0
+    sharpen_zooms: tuple[float, ...] = (4 / 3, 2 / 3, 1 / 3)
+    sharpen_sigma: float = 24.0
     fine: tuple[FineStage, ...] = (FineStage(zoom=2.0, prior_sigma=10.0), FineStage(zoom=4.0, prior_sigma=6.0))
     confident_level: float = 0.7
     confident_margin: float = 0.05

@@ -80,6 +80,7 @@ class Query:
         dims = source.model.header.config.level_dims
         equal = LevelWeights.equal(dims).weights
         self.levels = LevelWeights(dims, params.level_weights or equal, params.separate_levels)
+        self.descriptors: dict[float, Tensor] = {}  # (T, 128) by zoom, see napari_ld.localization.gradients
         self._fine: dict[FineStage, Tensor] = {}
         self._rows: dict[tuple[int, int], Tensor] = {}
 

@@ -1,0 +1,109 @@
+"""Gradient descriptors: what the surroundings of a point look like, measured instead of learnt.
+
+A descriptor holds histograms of gradient orientations in 4 x 4 bins around a point [1]_, square-rooted [2]_ and without
+the part that all places share. It needs no training and keeps its precision on images of a kind that the encoder has
+never seen; the encoder knows better which of several similar places is meant. The search adds the two.
+
+References
+----------
+.. [1] Lowe, "Distinctive image features from scale-invariant keypoints", IJCV 60:91, 2004.
+.. [2] Arandjelovic & Zisserman, "Three things everyone should know to improve object retrieval", CVPR 2012.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from napari_ld.similarity import band_matrix
+
+__all__ = ["BIN", "REACH", "descriptors", "orientation_maps"]
+
+BIN = 12  # pixels of one of the 4 x 4 bins
+REACH = 2 * BIN + 6  # how far a descriptor sees, in pixels: half of the bins, and the filters
+
+_STEP = 2  # pixels of a cell of the maps
+_ORIENTATIONS = 8
+_CENTRES = (-1.5, -0.5, 0.5, 1.5)  # of the bins, in bins
+_WEIGHTS = (0.55, 0.9, 0.9, 0.55)  # Gaussian window of sigma = 2 bins at these centres [1]
+_CLIP = 0.2  # of the normalised histogram [1]
+_SMOOTHING = (0.0215, 0.2286, 0.4999, 0.2286, 0.0215)  # Gaussian of sigma 0.8 pixels
+import os
+_FAINT = float(os.environ.get('FAINT','0.001'))  # histograms much shorter than this are noise of a flat area and stay short
+
+
+def orientation_maps(grey: Tensor) -> Tensor:
+    """Gradient magnitude by orientation, gathered in triangular bins.
+
+    Parameters
+    ----------
+    grey : (h, w) float tensor
+        Contrast of the order of 1.
+
+    Returns
+    -------
+    (8, ceil(h / 2), ceil(w / 2)) float32 tensor
+        A cell is the mean of 2 x 2 pixels.
+    """
+    height, width = grey.shape
+    x = functional.pad(grey[None, None].float(), (3, 3 + width % 2, 3, 3 + height % 2), mode="replicate")
+    line = torch.tensor(_SMOOTHING)
+    x = functional.conv2d(functional.conv2d(x, line.view(1, 1, 1, 5)), line.view(1, 1, 5, 1))[0, 0]
+    down, right = (x[2:, 1:-1] - x[:-2, 1:-1]) / 2, (x[1:-1, 2:] - x[1:-1, :-2]) / 2
+    maps = functional.avg_pool2d(_by_orientation(down, right)[None], _STEP)[0]
+    half = BIN // _STEP
+    triangle = (half - np.abs(np.arange(1 - half, half))) / half**2
+    return band_matrix(triangle, maps.shape[1]) @ (maps @ band_matrix(triangle, maps.shape[2]).T)
+
+
+def descriptors(maps: Tensor, positions: npt.NDArray[np.float64]) -> Tensor:
+    """Unit descriptors at positions of the image that :func:`orientation_maps` was made of.
+
+    Parameters
+    ----------
+    maps : (8, h, w) tensor
+    positions : (N, 2) array
+        Row and column in pixels; bins outside the image are empty.
+
+    Returns
+    -------
+    (N, 128) float32 tensor
+        Length 1, or shorter over a flat area.
+    """
+    limits = np.array(maps.shape[1:]) - 1
+    offsets = np.stack(np.meshgrid(_CENTRES, _CENTRES, indexing="ij"), axis=-1).reshape(-1, 2) * BIN
+    cells = np.rint((positions[:, None] + offsets + 0.5) / _STEP - 0.5)  # (N, 16, 2)
+    inside = ((cells >= 0) & (cells <= limits)).all(axis=-1)
+    rows, columns = np.moveaxis(np.clip(cells, 0, limits).astype(np.int64), -1, 0)
+    flat = torch.from_numpy(rows * maps.shape[2] + columns).flatten()
+    found = maps.flatten(1).index_select(1, flat).T.reshape(len(positions), 16, _ORIENTATIONS)
+    weights = np.outer(_WEIGHTS, _WEIGHTS).reshape(-1) * inside
+    return _rooted((found * torch.from_numpy(weights).float()[..., None]).flatten(1))
+
+
+def _by_orientation(down: Tensor, right: Tensor) -> Tensor:
+    """Magnitude shared between the two nearest of eight orientations: (h, w) twice to (8, h, w)."""
+    angle = torch.atan2(down, right) * (_ORIENTATIONS / (2 * math.pi))
+    lower = angle.floor()
+    share, magnitude = (angle - lower).view(1, -1), torch.hypot(down, right).view(1, -1)
+    which = lower.long().view(1, -1)
+    maps = torch.zeros(_ORIENTATIONS, down.numel())
+    maps.scatter_(0, which % _ORIENTATIONS, magnitude * (1 - share))
+    maps.scatter_(0, (which + 1) % _ORIENTATIONS, magnitude * share)
+    return maps.view(_ORIENTATIONS, *down.shape)
+
+
+def _rooted(histograms: Tensor) -> Tensor:
+    """Clip, take the root, and take out what a patch without any structure would have: (N, 128)."""
+    length = histograms.norm(dim=1, keepdim=True)
+    found = (histograms / (length + 1e-6)).clamp_max(_CLIP)
+    found = (found / (found.sum(dim=1, keepdim=True) + 1e-6)).sqrt()
+    common = torch.from_numpy(np.outer(_WEIGHTS, _WEIGHTS).reshape(-1)).float().sqrt().repeat_interleave(_ORIENTATIONS)
+    common = common / common.norm()
+    found = found - (found @ common)[:, None] * common
+    return found / (found.norm(dim=1, keepdim=True) + 1e-6) * (length / (length + _FAINT))
