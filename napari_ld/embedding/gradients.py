@@ -25,7 +25,7 @@ from napari_ld.similarity import band_matrix
 __all__ = ["BIN", "REACH", "descriptors", "orientation_maps"]
 
 BIN = 12  # pixels of one of the 4 x 4 bins
-REACH = 2 * BIN + 6  # how far a descriptor sees, in pixels: half of the bins, and the filters
+REACH = 3 * BIN  # how far a descriptor sees, in pixels, at most: half of the bins, their ramps and the filters
 
 _STEP = 2  # pixels of a cell of the maps
 _ORIENTATIONS = 8
@@ -33,8 +33,7 @@ _CENTRES = (-1.5, -0.5, 0.5, 1.5)  # of the bins, in bins
 _WEIGHTS = (0.55, 0.9, 0.9, 0.55)  # Gaussian window of sigma = 2 bins at these centres [1]
 _CLIP = 0.2  # of the normalised histogram [1]
 _SMOOTHING = (0.0215, 0.2286, 0.4999, 0.2286, 0.0215)  # Gaussian of sigma 0.8 pixels
-import os
-_FAINT = float(os.environ.get('FAINT','0.001'))  # histograms much shorter than this are noise of a flat area and stay short
+_FAINT = 0.02  # length of a histogram, of contrasts from 0 to 1, below which it is mostly noise
 
 
 def orientation_maps(grey: Tensor) -> Tensor:
@@ -73,7 +72,7 @@ def descriptors(maps: Tensor, positions: npt.NDArray[np.float64]) -> Tensor:
     Returns
     -------
     (N, 128) float32 tensor
-        Length 1, or shorter over a flat area.
+        Length near 1, and shorter where there is little contrast: what is hardly visible counts less.
     """
     limits = np.array(maps.shape[1:]) - 1
     offsets = np.stack(np.meshgrid(_CENTRES, _CENTRES, indexing="ij"), axis=-1).reshape(-1, 2) * BIN
@@ -99,11 +98,12 @@ def _by_orientation(down: Tensor, right: Tensor) -> Tensor:
 
 
 def _rooted(histograms: Tensor) -> Tensor:
-    """Clip, take the root, and take out what a patch without any structure would have: (N, 128)."""
+    """Clip, take the root, take out what a patch without any structure would have, and shorten faint ones: (N, 128)."""
     length = histograms.norm(dim=1, keepdim=True)
     found = (histograms / (length + 1e-6)).clamp_max(_CLIP)
     found = (found / (found.sum(dim=1, keepdim=True) + 1e-6)).sqrt()
     common = torch.from_numpy(np.outer(_WEIGHTS, _WEIGHTS).reshape(-1)).float().sqrt().repeat_interleave(_ORIENTATIONS)
     common = common / common.norm()
     found = found - (found @ common)[:, None] * common
-    return found / (found.norm(dim=1, keepdim=True) + 1e-6) * (length / (length + _FAINT))
+    seen: Tensor = found / (found.norm(dim=1, keepdim=True) + 1e-6) * (length / (length + _FAINT))
+    return seen

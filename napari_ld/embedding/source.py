@@ -243,18 +243,15 @@ class FeatureSource:
         list of Embedding
             float32, one per centre.
         """
-        pixels, shape = self._load(i), self.shape(i)
-        limits = self._limits_of(i, pixels)
-        scale = self.scale(i)
+        shape, scale = self.shape(i), self.scale(i)
         zoomed = scale[0] * zoom, scale[1] * zoom
         stride, found = self._encoder.config.output_stride, []
         for first in range(0, len(centres), _CROP_BATCH):
             windows, inputs = [], []
             for centre in centres[first : first + _CROP_BATCH]:
                 window = crop_window(shape, zoomed, centre, size)
-                x = model_input(pixels, window, self.model.header.normalization, limits)
                 windows.append(window)
-                inputs.append(x)
+                inputs.append(self.model_input(i, window))
             dense = self._encode(torch.cat(inputs), torch.float32, cancelled)
             for k, window in enumerate(windows):
                 origin, step = window.grid(stride)
@@ -331,9 +328,7 @@ class FeatureSource:
         arrays = self.store.get(key) if self.store is not None else None
         held = 0
         if arrays is None:
-            pixels = self._load(i)
-            x = model_input(pixels, self._window(i), self.model.header.normalization, self._limits_of(i, pixels))
-            dense = self._encode(x, torch.float16, cancelled)
+            dense = self._encode(self.model_input(i, self._window(i)), torch.float16, cancelled)
             arrays = {"vectors": dense.embedding[0].numpy()}
             if dense.clusters is not None:
                 arrays["clusters"] = dense.clusters[0].numpy()

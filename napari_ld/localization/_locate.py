@@ -24,19 +24,23 @@ PlaneSearch = Callable[[Query, Sequence[int]], Iterator[CoarseMatch]]
 StackKind = Callable[[Query, Sequence[int], bool, Progress], Iterator[Match]]
 
 
-def _by_plane(search: PlaneSearch) -> StackKind:
-    """Coarse answers of a search on all planes, then, plane by plane, the refined ones."""
+def _by_plane(search: PlaneSearch, *, ordered: bool) -> StackKind:
+    """Coarse answers of a search on all planes, then, plane by plane, the refined ones.
+
+    ``ordered``: a place follows from those on the neighbouring planes, so the refinement keeps close to it.
+    """
 
     def run(query: Query, planes: Sequence[int], refine: bool, progress: Progress) -> Iterator[Match]:
-        return _search(query, search, planes, refine, progress)
+        sigma = query.params.path_sigma if ordered else query.params.search_sigma
+        return _search(query, search, planes, sigma if refine else None, progress)
 
     return run
 
 
 STACK_KINDS: dict[str, StackKind] = {
-    "images": _by_plane(search_images),  # each plane is another subject
-    "volume": _by_plane(search_volume),  # ordered slices of one subject
-    "timelapse": _by_plane(search_timelapse),  # ordered moments of one scene
+    "images": _by_plane(search_images, ordered=False),  # each plane is another subject
+    "volume": _by_plane(search_volume, ordered=True),  # ordered slices of one subject
+    "timelapse": _by_plane(search_timelapse, ordered=True),  # ordered moments of one scene
     "volumes": search_volumes,  # each image is the volume of another subject
 }
 
@@ -104,9 +108,9 @@ def locate(
 
 
 def _search(
-    query: Query, kind: PlaneSearch, planes: Sequence[int], refine: bool, progress: Progress
+    query: Query, kind: PlaneSearch, planes: Sequence[int], search_sigma: float | None, progress: Progress
 ) -> Iterator[Match]:
-    total, done = len(planes) * (2 if refine else 1), 0
+    total, done = len(planes) * (1 if search_sigma is None else 2), 0
     by_plane: dict[int, list[CoarseMatch]] = {plane: [] for plane in planes}
     for match in kind(query, planes):
         on_plane = by_plane[match.plane]
@@ -115,11 +119,11 @@ def _search(
         if len(on_plane) == len(query.landmarks):
             done += 1
             _report(progress, done, total)
-    if not refine:
+    if search_sigma is None:
         return
     for matches in by_plane.values():
         check_cancelled(query.cancelled)
-        for match in refine_plane(query, matches):
+        for match in refine_plane(query, matches, search_sigma):
             yield _match(query, match, "fine")
         done += 1
         _report(progress, done, total)

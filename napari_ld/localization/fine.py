@@ -1,9 +1,13 @@
-"""Refinement: look again, more closely, around what the coarse search found."""
+"""Refinement: look again, more closely, around what the coarse search found.
+
+First the plane is searched again on every cell of the embedding, with gradient descriptors of large surroundings beside
+it; then a window around the place so found, with descriptors down to the resolution of the stored image.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +16,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from napari_ld._types import Embedding, Position
+from napari_ld.embedding.resampling import crop_window
 from napari_ld.localization.coarse import CoarseMatch
 from napari_ld.localization.gradients import GradientField, similarity, usable_zooms
 from napari_ld.localization.params import FineStage
@@ -21,33 +26,142 @@ from napari_ld.similarity import blur, cosine_rows, find_peaks, window_size
 __all__ = ["refine_plane"]
 
 Array = npt.NDArray[np.float64]
-_SHARPEN_REACH = 4.0  # cells of the embedding
+_STRIDE = 2  # gradient descriptors of the whole plane stand on every n-th cell of the embedding
+_SEEN = 2.5  # a bell is seen up to this many sigmas
 
 
-def refine_plane(query: Query, matches: Sequence[CoarseMatch]) -> list[CoarseMatch]:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Grid:
+    """Cells of one window of a plane: their stored rows (h,) and columns (w,)."""
+
+    rows: Array
+    columns: Array
+
+    @property
+    def places(self) -> Array:
+        """Stored pixels of all cells, (h * w, 2)."""
+        return np.stack(np.meshgrid(self.rows, self.columns, indexing="ij"), axis=-1).reshape(-1, 2)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.rows), len(self.columns)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Map:
+    """Values (h, w) on a grid."""
+
+    grid: _Grid
+    values: Array
+
+    def at(self, grid: _Grid) -> Array:
+        """Linear interpolation at the cells of another grid, held at the border."""
+        axes = [
+            (wanted - own[0]) / (own[1] - own[0]) if len(own) > 1 else np.zeros(len(wanted))
+            for wanted, own in ((grid.rows, self.grid.rows), (grid.columns, self.grid.columns))
+        ]
+        cells = np.stack(np.meshgrid(*axes, indexing="ij"))
+        return np.asarray(ndimage.map_coordinates(self.values, cells, order=1, mode="nearest"), np.float64)
+
+
+def refine_plane(query: Query, matches: Sequence[CoarseMatch], search_sigma: float) -> list[CoarseMatch]:
     """Refine all matches of one plane, step by step; absent and verified ones stay as they are.
 
-    The score becomes the mean of fine and coarse cosine at the refined place, weighted as the step says; margin and
-    status stay those of the search of the whole plane.
+    The score becomes the weighted mean of all evidence at the refined place; margin and status stay those of the search
+    of the whole plane.
+
+    Parameters
+    ----------
+    search_sigma : float
+        Of the bell around the coarse position within which the plane is searched again, in pixels at the working
+        scale.
     """
     refined = list(matches)
     open_ones = [k for k, match in enumerate(refined) if match.position is not None and match.status != "verified"]
     if not open_ones:
         return refined
-    plane = refined[0].plane
     if refined[open_ones[0]].mirrored:
         query = query.mirrored
-    whole = query.source.plane(plane, query.cancelled)
-    similarity = _similarity(query, whole, query.coarse, query.params.coarse_sigma)
-    maps = {k: query.combine(similarity, refined[k].landmark).double().numpy() for k in open_ones}
-    _sharpen(query, refined, open_ones, whole, maps)
+    found = [refined[k] for k in open_ones]
+    whole = query.source.plane(found[0].plane, query.cancelled)
+    grid = _grid_of(whole)
+    similar = _similarity(query, whole, query.coarse, query.params.coarse_sigma)
+    maps = [_Map(grid, query.combine(similar, match.landmark).double().numpy()) for match in found]
+    found = _search_again(query, found, maps, search_sigma)
     for stage in query.params.fine:
-        zoom = query.zoom(query.source, plane, stage)
-        centres = [_position(refined[k]) for k in open_ones]
-        crops = query.source.crops(plane, centres, stage.size, zoom, cancelled=query.cancelled) if stage.encoder_weight else [_empty(query, plane, c, stage.size, zoom) for c in centres]
-        for k, crop in zip(open_ones, crops, strict=True):
-            refined[k] = _refine_one(query, refined[k], stage, crop, (whole, maps[k]))
+        embeddings = _embeddings(query, found, stage)
+        found = [
+            _refine_one(query, match, stage, embedding, coarse)
+            for match, embedding, coarse in zip(found, embeddings, maps, strict=True)
+        ]
+    for k, match in zip(open_ones, found, strict=True):
+        refined[k] = match
     return refined
+
+
+def _search_again(query: Query, matches: list[CoarseMatch], maps: list[_Map], search_sigma: float) -> list[CoarseMatch]:
+    """Find the places again on every cell, with gradients: the coarse index holds every second cell only."""
+    weight = query.params.gradient_weight
+    evidence = _gradients_around(query, matches, maps[0].grid, search_sigma) if weight > 0 else None
+    found = []
+    for match, coarse in zip(matches, maps, strict=True):
+        score = coarse.values
+        if evidence is not None:
+            grid, values = evidence
+            gradient = _Map(grid, query.combine(values, match.landmark).double().numpy()).at(coarse.grid)
+            score = (score + weight * gradient) / (1 + weight)
+        found.append(_moved(query, match, coarse.grid, score, search_sigma))
+    return found
+
+
+def _gradients_around(
+    query: Query, matches: list[CoarseMatch], cells: _Grid, search_sigma: float
+) -> tuple[_Grid, Tensor]:
+    """Gradient similarity (h, w, T) on the part of the plane that the bells around all matches show."""
+    plane = matches[0].plane
+    reach = _SEEN * search_sigma / np.array(query.source.scale(plane))
+    places = np.array([_position(match) for match in matches])
+    low, high = places.min(0) - reach, places.max(0) + reach
+    rows, columns = (
+        _between(every[::_STRIDE], low[axis], high[axis]) for axis, every in enumerate((cells.rows, cells.columns))
+    )
+    grid = _Grid(rows, columns)
+    zooms = usable_zooms(query, plane, query.params.gradient_zooms)
+    field = GradientField(query.source, plane, grid.places, zooms)
+    return grid, similarity(query, field, grid.places, zooms).view(*grid.shape, -1)
+
+
+def _between(values: Array, low: float, high: float) -> Array:
+    """Values from low to high; the nearest one where there is none."""
+    inside = values[(values >= low) & (values <= high)]
+    return inside if len(inside) else values[[int(np.abs(values - (low + high) / 2).argmin())]]
+
+
+def _embeddings(query: Query, matches: list[CoarseMatch], stage: FineStage) -> list[Embedding | None]:
+    """The embedded windows of a step, if it uses any."""
+    if stage.encoder_weight == 0:
+        return [None] * len(matches)
+    plane = matches[0].plane
+    centres = [_position(match) for match in matches]
+    zoom = query.zoom(query.source, plane, stage)
+    return [*query.source.crops(plane, centres, stage.size, zoom, cancelled=query.cancelled)]
+
+
+def _refine_one(
+    query: Query, match: CoarseMatch, stage: FineStage, embedding: Embedding | None, coarse: _Map
+) -> CoarseMatch:
+    grid = _window_grid(query, match, stage) if embedding is None else _grid_of(embedding)
+    total = stage.coarse_weight * coarse.at(grid)
+    if embedding is not None:
+        similar = _similarity(query, embedding, query.fine(stage), stage.sigma)
+        total = total + stage.encoder_weight * query.combine(similar, match.landmark).double().numpy()
+    if stage.gradient_weight > 0:
+        zooms = usable_zooms(query, match.plane, stage.gradient_zooms)
+        field = GradientField(query.source, match.plane, grid.places, zooms)
+        similar = similarity(query, field, grid.places, zooms).view(*grid.shape, -1)
+        total = total + stage.gradient_weight * query.combine(similar, match.landmark).double().numpy()
+    score = total / (stage.coarse_weight + stage.encoder_weight + stage.gradient_weight)
+    return _moved(query, match, grid, score, stage.prior_sigma)
 
 
 def _similarity(query: Query, embedding: Embedding, templates: Tensor, sigma: float) -> Tensor:
@@ -58,91 +172,49 @@ def _similarity(query: Query, embedding: Embedding, templates: Tensor, sigma: fl
     return cosine_rows(rows, templates, query.levels).view(*embedding.vectors.shape[1:], -1)
 
 
-def _sharpen(query, refined, open_ones, whole, maps) -> None:
-    """Find the places again on every cell of the plane: the coarse index holds every second one only."""
-    p = query.params
-    plane = refined[0].plane
-    if p.sharpen_weight:
-        zooms = usable_zooms(query, plane, p.sharpen_zooms)
-        rows, columns = _pixels(whole)
-        rows, columns = rows[::2], columns[::2]
-        at = np.array([_position(refined[k]) for k in open_ones])
-        reach = 2.5 * p.sharpen_sigma / np.array(query.source.scale(plane))
-        rows = rows[(rows >= at[:, 0].min() - reach[0]) & (rows <= at[:, 0].max() + reach[0])]
-        columns = columns[(columns >= at[:, 1].min() - reach[1]) & (columns <= at[:, 1].max() + reach[1])]
-        places = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1)
-        flat = places.reshape(-1, 2)
-        found = similarity(query, GradientField(query.source, plane, flat, zooms), flat, zooms).view(*places.shape[:2], -1)
-        origin = (float(rows[0]), float(columns[0])); step = (whole.step[0] * 2, whole.step[1] * 2)
-        grid = Embedding(np.empty((1, *places.shape[:2]), np.float32), None, origin, step, whole.shape)
-    for k in open_ones:
-        score = maps[k]
-        if p.sharpen_weight:
-            g = query.combine(found, refined[k].landmark).double().numpy()
-            score = (score + p.sharpen_weight * _at_cells(grid, g, whole)) / (1 + p.sharpen_weight)
-        refined[k] = _moved(refined[k], whole, score, _prior(query, refined[k], p.sharpen_sigma, whole))
-
-
-def _refine_one(
-    query: Query, match: CoarseMatch, stage: FineStage, crop: Embedding, coarse: tuple[Embedding, Array]
-) -> CoarseMatch:
-    score, weight = stage.coarse_weight * _at_cells(*coarse, crop), stage.coarse_weight
-    if stage.encoder_weight:
-        fine = query.combine(_similarity(query, crop, query.fine(stage), stage.sigma), match.landmark).double().numpy()
-        score, weight = score + stage.encoder_weight * fine, weight + stage.encoder_weight
-    if stage.gradient_weight:
-        zooms = usable_zooms(query, match.plane, stage.gradient_zooms)
-        places = np.stack(np.meshgrid(*_pixels(crop), indexing="ij"), axis=-1).reshape(-1, 2)
-        field = GradientField(query.source, match.plane, places, zooms)
-        g = query.combine(similarity(query, field, places, zooms), match.landmark).double().numpy()
-        score = score + stage.gradient_weight * g.reshape(score.shape)
-        weight += stage.gradient_weight
-    return _moved(match, crop, score / weight, _prior(query, match, stage.prior_sigma, crop))
-
-
-def _moved(match: CoarseMatch, embedding: Embedding, score: Array, prior: Array) -> CoarseMatch:
-    """The match at the sub-cell peak of score times prior, inside the image."""
-    weighted = np.clip(score, 0.0, None) * prior
+def _moved(query: Query, match: CoarseMatch, grid: _Grid, score: Array, prior_sigma: float) -> CoarseMatch:
+    """The match at the sub-cell peak of score times the bell around its present place, inside the image."""
+    weighted = np.clip(score, 0.0, None) * _prior(query, match, prior_sigma, grid)
     peaks = find_peaks(torch.from_numpy(weighted)[None], radius=0.0)
-    place = embedding.to_pixel((float(peaks.cells[0, 0, 0]), float(peaks.cells[0, 0, 1])))
-    inside = tuple(min(max(value, 0.0), side - 1.0) for value, side in zip(place, embedding.shape, strict=True))
+    shape = query.source.shape(match.plane)
+    place = []
+    for axis, (every, side) in enumerate(zip((grid.rows, grid.columns), shape, strict=True)):
+        step = every[1] - every[0] if len(every) > 1 else 0.0
+        place.append(float(np.clip(every[0] + peaks.cells[0, 0, axis] * step, 0.0, side - 1.0)))
     best = np.unravel_index(int(weighted.argmax()), weighted.shape)
-    return replace(match, position=(inside[0], inside[1]), score=float(np.clip(score[best], -1.0, 1.0)))
+    return replace(match, position=(place[0], place[1]), score=float(np.clip(score[best], -1.0, 1.0)))
 
 
-def _prior(query: Query, match: CoarseMatch, sigma: float, crop: Embedding) -> Array:
+def _prior(query: Query, match: CoarseMatch, sigma: float, grid: _Grid) -> Array:
     """Bell around the position found so far, (h, w); ``sigma`` in pixels at the working scale."""
-    rows, columns = _pixels(crop)
     scale, centre = query.source.scale(match.plane), _position(match)
-    distance = ((rows - centre[0]) * scale[0])[:, None] ** 2 + ((columns - centre[1]) * scale[1])[None] ** 2
-    return np.asarray(np.exp(-distance / (2 * sigma**2)), np.float64)
+    down, right = (grid.rows - centre[0]) * scale[0], (grid.columns - centre[1]) * scale[1]
+    return np.asarray(np.exp(-(down[:, None] ** 2 + right[None] ** 2) / (2 * sigma**2)), np.float64)
 
 
-def _at_cells(whole: Embedding, coarse: Array, crop: Embedding) -> Array:
-    """Map of the whole plane interpolated at the cells of a crop, (h, w)."""
-    axes = [
-        (pixels - start) / size for pixels, start, size in zip(_pixels(crop), whole.origin, whole.step, strict=True)
-    ]
-    grid = np.stack(np.meshgrid(*axes, indexing="ij"))
-    return np.asarray(ndimage.map_coordinates(coarse, grid, order=1, mode="nearest"), np.float64)
+def _grid_of(embedding: Embedding) -> _Grid:
+    rows, columns = (
+        start + np.arange(count) * step
+        for start, step, count in zip(embedding.origin, embedding.step, embedding.vectors.shape[1:], strict=True)
+    )
+    return _Grid(rows.astype(np.float64), columns.astype(np.float64))
 
 
-def _pixels(crop: Embedding) -> tuple[Array, Array]:
-    """Stored rows and columns of the cells of a crop."""
-    height, width = crop.vectors.shape[1:]
-    rows = crop.origin[0] + np.arange(height) * crop.step[0]
-    return rows.astype(np.float64), (crop.origin[1] + np.arange(width) * crop.step[1]).astype(np.float64)
+def _window_grid(query: Query, match: CoarseMatch, stage: FineStage) -> _Grid:
+    """The cells that the embedding of the window would have."""
+    source, stride = query.source, query.source.model.header.config.output_stride
+    zoom, scale = query.zoom(source, match.plane, stage), source.scale(match.plane)
+    scaled = scale[0] * zoom, scale[1] * zoom
+    window = crop_window(source.shape(match.plane), scaled, _position(match), stage.size)
+    origin, step = window.grid(stride)
+    rows, columns = (
+        start + np.arange(-(-side // stride)) * width
+        for start, width, side in zip(origin, step, window.size, strict=True)
+    )
+    return _Grid(np.asarray(rows, np.float64), np.asarray(columns, np.float64))
 
 
 def _position(match: CoarseMatch) -> Position:
     if match.position is None:
         raise ValueError("an absent landmark has no position to refine")
     return match.position
-
-
-def _empty(query, plane, centre, size, zoom):
-    from napari_ld.embedding.resampling import crop_window
-    s = query.source; scale = s.scale(plane)
-    w = crop_window(s.shape(plane), (scale[0] * zoom, scale[1] * zoom), centre, size)
-    o, st = w.grid(4)
-    return Embedding(np.empty((1, -(-w.size[0] // 4), -(-w.size[1] // 4)), np.float32), None, o, st, s.shape(plane))

@@ -67,12 +67,13 @@ def template_vectors(query: Query, zoom: float) -> Tensor:
 
 
 def similarity(query: Query, field: GradientField, places: Array, zooms: Sequence[float]) -> Tensor:
-    """Mean cosine (N, T) over the zooms of ``field`` between places and templates."""
+    """Square of the mean cosine (N, T), over the zooms of ``field``, between places and templates; 0 below 0.
+
+    The square lets a good match decide and a poor one, whose differences are noise, say little.
+    """
     pairs = zip(field.vectors(places), zooms, strict=True)
-    g = torch.stack([vectors @ template_vectors(query, zoom).T for vectors, zoom in pairs]).mean(0)
-    import os
-    p = float(os.environ.get('POW','1'))
-    return g if p == 1 else g.clamp_min(0)**p * float(os.environ.get('GAIN','1.5'))
+    cosines = torch.stack([vectors @ template_vectors(query, zoom).T for vectors, zoom in pairs]).mean(0)
+    return cosines.clamp_min(0).square()
 
 
 def _window(shape: tuple[int, int], scale: Array, places: Array) -> Window:

@@ -18,36 +18,48 @@ NATIVE = math.inf
 class FineStage:
     """One step of the refinement: a window around the position found so far, looked at more closely.
 
+    The score of a place is the weighted mean of what the three kinds of evidence say.
+
     Attributes
     ----------
     size : int
         Side of the window in pixels of the model input.
     zoom : float
-        Scale as a multiple of the working scale; 0 takes the zoom that the encoder was trained for, ``NATIVE`` the
-        resolution of the stored image.
+        Scale of the window as a multiple of the working scale; 0 takes the zoom that the encoder was trained for,
+        ``NATIVE`` the resolution of the stored image.
     sigma : float
         Of the centre-sensitive bell, in pixels of the model input.
     prior_sigma : float
-        Of the bell around the position found so far by which the similarity is multiplied, in pixels at the
-        *working* scale.
+        Of the bell around the position found so far by which the score is multiplied, in pixels at the *working*
+        scale.
     coarse_weight : float
-        Weight of the coarse similarity, against 1 for the fine one.
+        Weight of the similarity of the whole plane's embedding.
+    encoder_weight : float
+        Weight of the similarity of the embedding of the window; 0: the window is not embedded.
+    gradient_weight : float
+        Weight of the gradient descriptors.
+    gradient_zooms : tuple of float
+        Scales at which they are taken, as multiples of the working scale; those at which the stored image shows
+        nothing new are left out.
     """
 
     size: int = 128
-    zoom: float = 0.0
+    zoom: float = 4.0
     sigma: float = 4.0
-    prior_sigma: float = 12.0
+    prior_sigma: float = 16.0
     coarse_weight: float = 0.5
-    gradient_weight: float = 1.0
-    gradient_zooms: tuple[float, ...] = (16 / 3, 8 / 3, 4 / 3, 2 / 3)
-    encoder_weight: float = 1.0
+    encoder_weight: float = 0.0
+    gradient_weight: float = 4.0
+    gradient_zooms: tuple[float, ...] = (16 / 3, 8 / 3, 4 / 3)
 
     def __post_init__(self) -> None:
-        if self.size < 1 or self.zoom < 0 or not self.sigma > 0 or not self.prior_sigma > 0 or self.coarse_weight < 0:
+        weights = self.coarse_weight, self.encoder_weight, self.gradient_weight
+        if min(self.size - 1, self.zoom, *weights) < 0 or not self.sigma > 0 or not self.prior_sigma > 0:
             raise ConfigError(
                 f"{self}: expected size of at least 1, sigma and prior_sigma above 0, and no negative number"
             )
+        if not sum(weights) > 0 or (self.gradient_weight > 0 and not self.gradient_zooms):
+            raise ConfigError(f"{self}: expected a weight above 0, and zooms where gradients count")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +90,16 @@ class LocateParams:
     cycle_weight : float
         0: no cycle check. Otherwise the score of a candidate is lowered by this times the distance, as a share of the
         working size, between the template's point and the place that the candidate finds in the template's plane.
+    gradient_weight : float
+        Weight of the gradient descriptors, against 1 for the embedding, when the plane is searched again before the
+        refinement; 0: embedding only.
+    gradient_zooms : tuple of float
+        Scales at which they are taken then.
+    search_sigma : float
+        ``images``: of the bell around the coarse position by which the score is multiplied then, in pixels at the
+        working scale.
+    path_sigma : float
+        The same where a position follows from its neighbours in space or time.
     fine : tuple of FineStage
         Steps of the refinement, in order.
     confident_level : float
@@ -111,10 +133,11 @@ class LocateParams:
     exclusion: float = 0.08
     candidates: int = 5
     cycle_weight: float = 1.0
-    sharpen_weight: float = 1.0
-    sharpen_zooms: tuple[float, ...] = (4 / 3, 2 / 3, 1 / 3)
-    sharpen_sigma: float = 24.0
-    fine: tuple[FineStage, ...] = (FineStage(zoom=2.0, prior_sigma=10.0), FineStage(zoom=4.0, prior_sigma=6.0))
+    gradient_weight: float = 4.0
+    gradient_zooms: tuple[float, ...] = (4 / 3, 2 / 3, 1 / 3)
+    search_sigma: float = 40.0
+    path_sigma: float = 16.0
+    fine: tuple[FineStage, ...] = (FineStage(),)
     confident_level: float = 0.7
     confident_margin: float = 0.05
     absent_level: float = 0.0

@@ -98,6 +98,8 @@ def test_results_repeat_exactly(source: FeatureSource, source_of: SourceOf) -> N
         LocateParams(mirror=False),
         LocateParams(fine=(FineStage(), FineStage(size=96, zoom=NATIVE, prior_sigma=4.0))),
         LocateParams(fine=(FineStage(coarse_weight=0.0),)),
+        LocateParams(gradient_weight=0.0, fine=(FineStage(zoom=2.0, encoder_weight=1.0, gradient_weight=0.0),)),
+        LocateParams(fine=(FineStage(encoder_weight=1.0), FineStage(zoom=0.0, gradient_zooms=(1.0,)))),
     ],
 )
 def test_knobs(source: FeatureSource, params: LocateParams) -> None:
@@ -120,7 +122,8 @@ def test_several_landmarks_and_several_templates(source: FeatureSource) -> None:
     assert errors(eyes).max() < 1.5
     alone = list(locate(source, templates[1:2]))
     legs = [match for match in matches if match.landmark == "leg"]
-    np.testing.assert_allclose([m.position for m in legs], [m.position for m in alone], atol=1e-4)
+    # Not bit for bit: with another landmark the plane is cut and resized in a larger piece.
+    np.testing.assert_allclose([m.position for m in legs], [m.position for m in alone], atol=0.05)
 
 
 def test_mirrored_images_are_recognised_as_a_whole(source_of: SourceOf, moved: Moved) -> None:
