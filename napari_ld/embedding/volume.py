@@ -28,7 +28,7 @@ from napari_ld.model.checkpoint import LoadedModel
 from napari_ld.similarity import bell, level_norms, pooled_vector, window_size
 from napari_ld.storage import Store
 
-__all__ = ["VIEWS", "View", "VolumeSource", "check_volume", "pool_slices"]
+__all__ = ["VIEWS", "VOLUME_SIZE", "View", "VolumeSource", "across", "check_volume", "pool_slices"]
 
 VIEWS = 3
 VOLUME_SIZE = 256  # longest side of a volume in pixels of the model input: 2.2 times fewer than a picture's 384
@@ -56,11 +56,11 @@ class View:
     first: int
     step: int
 
-    @property
-    def across(self) -> tuple[int, int]:
-        """Axes of the common order along the rows and columns of a slice."""
-        rows, columns = (axis for axis in range(VIEWS) if axis != self.axis)
-        return rows, columns
+
+def across(axis: int) -> tuple[int, int]:
+    """Axes of the common order along the rows and columns of the slices that are cut along ``axis``."""
+    rows, columns = (other for other in range(VIEWS) if other != axis)
+    return rows, columns
 
 
 class VolumeSource:
@@ -141,7 +141,9 @@ class VolumeSource:
         return (length - 1) % step // 2, step
 
     def release(self) -> None:
-        """Let go of pixels; what is pooled stays, and pixels are read again when they are needed."""
+        """Let go of pixels that were read from a file; what is pooled stays, and they are read again when needed."""
+        if isinstance(self.image.array, np.ndarray):
+            return
         for name in ("pixels", "views", "whole"):
             self.__dict__.pop(name, None)
 
@@ -153,7 +155,7 @@ class VolumeSource:
 
     def open(self, slices: npt.NDArray[Any], axis: int, step: int = 1) -> FeatureSource:
         """Features of slices (n, rows, columns[, channels]) along one axis, at the scale of the volume."""
-        rows, columns = (other for other in range(VIEWS) if other != axis)
+        rows, columns = across(axis)
         spacing = float(self.spacing[axis] * step), float(self.spacing[rows]), float(self.spacing[columns])
         longest = float(max(self.extent[rows], self.extent[columns]))
         axes = "zyxc" if slices.ndim == 4 else "zyx"
@@ -192,7 +194,12 @@ class VolumeSource:
             What is done by then is kept.
         """
         done = 0
-        for view in self.views:
+        for axis in range(VIEWS):
+            check_cancelled(cancelled)
+            if axis in self._pooled:
+                done += self.grid(axis)[0][0]
+                continue
+            view = self.views[axis]
             for i in range(view.source.n_planes):
                 check_cancelled(cancelled)
                 if not view.source.is_ready(i):
@@ -200,7 +207,7 @@ class VolumeSource:
                 done += 1
                 if progress is not None:
                     progress(done, self.n_slices)
-            self.pooled(view.axis, cancelled)
+            self.pooled(axis, cancelled)
 
     def grid(self, axis: int) -> tuple[tuple[int, int, int], Points, Points]:
         """Coarse cells of a view: their number, and origin and step in millimetres, along (slices, rows, columns)."""
@@ -208,7 +215,7 @@ class VolumeSource:
             view = self.views[axis]
             rows, columns = view.source.index(self.sigma).grid(0)
             origin, step = view.source.index_geometry(0)
-            spacing = self.spacing[[axis, *view.across]]
+            spacing = self.spacing[[axis, *across(axis)]]
             starts, steps = np.array([view.first, *origin]) * spacing, np.array([view.step, *step]) * spacing
             self._grids[axis] = (view.source.n_planes, rows, columns), starts, steps
         return self._grids[axis]
@@ -250,7 +257,7 @@ class VolumeSource:
         reach = max(1, int(np.ceil(2.5 * sigma)))
         near = range(max(0, nearest - reach), min(view.source.n_planes, nearest + reach + 1))
         slices = [(float((i - place) / sigma), view.source.plane(i, cancelled)) for i in near]
-        row, column = (float(point[other] / self.spacing[other]) for other in view.across)
+        row, column = (float(point[other] / self.spacing[other]) for other in across(axis))
         return pool_slices(slices, (row, column), self.sigma / self.model.header.config.output_stride)
 
     def vectors_at(self, axis: int, points: Points, cancelled: Cancelled = None) -> Tensor:
@@ -258,7 +265,7 @@ class VolumeSource:
         (n, rows, columns), origin, step = self.grid(axis)
         kept, _ = self.pooled(axis, cancelled)
         last = np.array([n, rows, columns]) - 1
-        cells = np.clip((points[:, [axis, *self.views[axis].across]] - origin) / step, 0, last)
+        cells = np.clip((points[:, [axis, *across(axis)]] - origin) / step, 0, last)
         corner = np.minimum(cells.astype(int), np.maximum(last - 1, 0))
         share = cells - corner
         total = torch.zeros(len(points), kept.shape[1])

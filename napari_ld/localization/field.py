@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from napari_ld.embedding.volume import VIEWS, VolumeSource
+from napari_ld.embedding.volume import VIEWS, VolumeSource, across
 from napari_ld.similarity import LevelWeights, cosine_rows
 
 __all__ = ["Grid", "grid_of", "interpolation", "similarity_field", "summits", "top_summits"]
@@ -67,7 +67,7 @@ def similarity_field(volume: VolumeSource, templates: Sequence[Tensor], levels: 
     for axis in range(VIEWS):
         shape, origin, step = volume.grid(axis)
         rows, norms = volume.pooled(axis)
-        order = [axis, *volume.views[axis].across]
+        order = [axis, *across(axis)]
         for first in range(0, len(total), _CHUNK):
             chunk = templates[axis][first : first + _CHUNK]
             maps = cosine_rows(rows, chunk, levels, norms).view(*shape, len(chunk))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from napari_ld._types import Embedding
-from napari_ld.embedding.volume import VIEWS, VolumeSource, pool_slices
+from napari_ld.embedding.volume import VIEWS, VolumeSource, across, pool_slices
 from napari_ld.localization.field import Grid, on_grid, summits
 from napari_ld.similarity import LevelWeights, blur, cosine_rows, window_size
 
@@ -101,7 +101,7 @@ def refine_point(
         wanted = torch.stack([template[axis] for template in templates])
         maps = _similarity(volume, slab, wanted, levels, stage)
         first = slab[0][1]
-        others = [other for other in range(VIEWS) if other != axis]
+        others = list(across(axis))
         spacing = volume.spacing[others]
         origin = np.array([slab[0][0], *(np.array(first.origin) * spacing)])
         between = slab[1][0] - slab[0][0] if len(slab) > 1 else 1.0
@@ -137,7 +137,7 @@ def _slab(
     middle = int(np.clip(round(float(point[axis]) / spacing), 0, source.n_planes - 1))
     half = stage.slices // 2
     planes = [i for i in range(middle - half * step, middle + half * step + 1, step) if 0 <= i < source.n_planes]
-    row, column = (float(point[other] / volume.spacing[other]) for other in range(VIEWS) if other != axis)
+    row, column = (float(point[other] / volume.spacing[other]) for other in across(axis))
     crops = [source.crops(i, [(row, column)], stage.size, stage.zoom, cancelled=cancelled)[0] for i in planes]
     return [(i * spacing, crop) for i, crop in zip(planes, crops, strict=True)], (row, column)
 

@@ -15,7 +15,7 @@ from scipy import ndimage
 from napari_ld._types import Image, Match
 from napari_ld.embedding import FeatureSource
 from napari_ld.embedding.orientation import Orientation
-from napari_ld.embedding.volume import VolumeSource
+from napari_ld.embedding.volume import VolumeSource, across
 from napari_ld.errors import Cancelled, ImageError
 from napari_ld.localization import Template, locate
 from napari_ld.localization.alignment import fit_affine
@@ -197,7 +197,7 @@ def test_features_of_slices_are_pooled_in_millimetres(model: LoadedModel, body: 
     volume = VolumeSource(Image(body, "zyx", spacing=_SPACING), model, device="cpu", precision="float32")
     for axis in range(3):
         _, origin, step = volume.grid(axis)
-        order = [axis, *volume.views[axis].across]
+        order = [axis, *across(axis)]
         point = np.empty(3)
         point[order] = origin + step * np.array([4, 5, 6])
         direct = torch.nn.functional.normalize(volume.vector(axis, point), dim=0)
