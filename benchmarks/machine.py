@@ -13,7 +13,7 @@ from typing import Any
 
 from napari_ld.storage import atomic_write
 
-_PACKAGES = ("napari-ld", "numpy", "scipy", "scikit-image", "torch", "napari")
+_PACKAGES = ("napari-ld", "numpy", "scipy", "scikit-image", "torch", "napari", "SimpleITK")
 _ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -32,7 +32,7 @@ from napari_ld.localization import LocateParams, Template
 from napari_ld.localization.coarse import candidates
 from napari_ld.localization.confidence import background, neighbour
 from napari_ld.localization.query import Query
-from napari_ld.localization.volume import best_path, one_piece
+from napari_ld.localization.volume import allowed_gap, best_path, one_piece
 from napari_ld.model.checkpoint import LoadedModel, load_model
 from napari_ld.model.zoo import DEFAULT_ENCODER, resolve
 
@@ -44,7 +44,7 @@ MASKS: dict[tuple[str, str], dict[int, str]] = {
     ("left_atrium", "CZPMV6KWZ4I7IJJP9FOK.nii.gz"): {1: "left atrium"},
     ("lung_ct", "LUNG1-001.nii.gz"): {1: "left lung", 2: "right lung", 3: "spinal cord", 4: "tumour"},
 }
-RULES = {"before: level 0.5, pieces": (0.5, False), "level 0.6, one piece": (0.6, True)}
+RULES = {"before: level 0.5, pieces": (0.5, False), "level 0.65, one piece": (0.65, True)}
 
 Mask = npt.NDArray[np.bool_]
 
@@ -120,7 +120,7 @@ def decide(model: LoadedModel, case: Case) -> Iterator[tuple[str, str, Mask]]:
             rewards = [np.array([1e6]) if at.plane == plane else at.scores - threshold for at in found]
             moved = [place * scale / typical for place in places]
             path = best_path(moved, rewards, params.slice_continuity, params.slice_switch)
-            yield rule, name, np.array(one_piece(path, rewards) if single else path) >= 0
+            yield rule, name, np.array(one_piece(path, rewards, allowed_gap(source)) if single else path) >= 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -310,7 +310,9 @@ def check_volume(image: Image) -> None:
         Names the image and the remedy.
     """
     name = image.source or "the image"
-    if len(image.axes.removesuffix("c")) != 3:
+    if len(image.axes.removesuffix("c")) > 3:
+        raise ImageError(f"{name} holds a series of volumes (axes {image.axes!r}); expected one: choose a time point")
+    if not image.is_stack:
         raise ImageError(f"{name} is a single plane; expected a volume of several slices: give one file a volume")
     if image.spacing is None or len(image.spacing) != 3 or not all(0 < float(s) < np.inf for s in image.spacing):
         raise ImageError(

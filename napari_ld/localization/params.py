@@ -141,7 +141,7 @@ class LocateParams:
     confident_level: float = 0.7
     confident_margin: float = 0.05
     absent_level: float = 0.0
-    slice_absent_level: float = 0.6
+    slice_absent_level: float = 0.65
     slice_candidates: int = 8
     slice_drift: float = 1.0
     slice_drift_pixels: float = 8.0

@@ -8,9 +8,10 @@ and absent cost. The path passes through the user's own points.
 The threshold lies ``slice_absent_level`` of the way from the background level of the template's plane to what the
 landmark scores one slice away from the template, so it follows the encoder and the thickness of the slices. A structure
 is one piece: of the runs of slices on which the path is present, those with the user's own points stay, or else the one
-that earns most. Beyond its ends a structure's neighbours look alike for many slices, and the best place of a slice
-scores half of that scale even where nothing is; the level of 0.6 was chosen on tumours, lungs, a spinal cord, atria
-and points of brain templates whose extent is known, see ``benchmarks/presence.py``.
+that earns most; runs a few millimetres apart are one. Beyond its ends a structure's neighbours look alike for many
+slices, and the best place of a slice scores half of that scale even where nothing is; the level of 0.65 was chosen on
+tumours, lungs, a spinal cord, atria and points of brain templates whose extent is known, see
+``benchmarks/presence.py``.
 
 All answers of a landmark carry its point in space: the user's own where there is one, otherwise the place between the
 slices at which the score has its summit.
@@ -25,14 +26,16 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_ld._types import Position
+from napari_ld.embedding.source import FeatureSource
 from napari_ld.localization.coarse import Candidates, CoarseMatch, candidates
 from napari_ld.localization.confidence import Scale, background, neighbour, status_of
 from napari_ld.localization.query import Query
 
-__all__ = ["best_path", "one_piece", "point_in_space", "search_volume"]
+__all__ = ["allowed_gap", "best_path", "one_piece", "point_in_space", "search_volume"]
 
 Array = npt.NDArray[np.float64]
 _ANCHOR_REWARD = 1e6  # a path through a point that the user has set beats any other
+_GAP_MM, _GAP = 5.0, 2  # runs are one across so many millimetres, or slices where the spacing is unknown
 _LARGEST_MOVE = 8.0  # in units of the cost of a typical movement: a jump costs no more, however far
 
 
@@ -70,7 +73,7 @@ def _search_one(query: Query, landmark: int, found: list[Candidates]) -> list[Co
             rewards.append(np.array([_ANCHOR_REWARD]))
     moved = [_in_sigmas(query, at.plane, place) for at, place in zip(found, positions, strict=True)]
     path = best_path(moved, rewards, params.slice_continuity, params.slice_switch)
-    path = one_piece(path, rewards)
+    path = one_piece(path, rewards, allowed_gap(query.source))
     decided = [
         _decide(at, place, state, query.click(landmark, at.plane), scale, query)
         for at, place, state in zip(found, positions, path, strict=True)
@@ -116,7 +119,13 @@ def best_path(positions: Sequence[Array], rewards: Sequence[Array], continuity: 
     return [-1 if state == len(reward) else state for state, reward in zip(states, rewards, strict=True)]
 
 
-def one_piece(path: Sequence[int], rewards: Sequence[Array]) -> list[int]:
+def allowed_gap(source: FeatureSource) -> int:
+    """Slices on which a structure may be missed without being two."""
+    spacing = source.plane_spacing()
+    return _GAP if spacing is None else int(_GAP_MM // spacing)
+
+
+def one_piece(path: Sequence[int], rewards: Sequence[Array], gap: int = 0) -> list[int]:
     """Keep the runs of a path that hold a point of the user, or else the one that earns most; the rest is absent.
 
     Parameters
@@ -124,11 +133,13 @@ def one_piece(path: Sequence[int], rewards: Sequence[Array]) -> list[int]:
     path : sequence of int
         State on each slice, -1 for absent.
     rewards : one (K,) array per slice
+    gap : int
+        Runs with at most so many slices between them are one; the slices between stay absent.
     """
     runs: list[list[int]] = []
     for k, state in enumerate(path):
         if state >= 0:
-            if k == 0 or path[k - 1] < 0:
+            if not runs or k - runs[-1][-1] > gap + 1:
                 runs.append([])
             runs[-1].append(k)
     earned = [sum(float(rewards[k][path[k]]) for k in run) for run in runs]

@@ -70,6 +70,11 @@ class TestOnePiece:
         rewards = [np.array([r]) for r in (1e6, 0.0, 9.0, 0.0, 1e6)]
         assert one_piece([0, -1, 0, -1, 0], rewards) == [0, -1, -1, -1, 0]
 
+    def test_runs_across_a_small_gap_are_one(self) -> None:
+        rewards = [np.array([r]) for r in (0.2, -0.1, 0.2, 0.0, 0.0, 0.3)]
+        assert one_piece([0, -1, 0, -1, -1, 0], rewards, gap=1) == [0, -1, 0, -1, -1, -1]
+        assert one_piece([0, -1, 0, -1, -1, 0], rewards, gap=2) == [0, -1, 0, -1, -1, 0]
+
     def test_nothing_is_nowhere(self) -> None:
         assert one_piece([-1, -1], [np.array([1.0])] * 2) == [-1, -1]
 

@@ -237,3 +237,9 @@ def test_refuses_what_cannot_be_compared(source_of: SourceOf, body: np.ndarray, 
     template = Template("spot", source, int(POINT[0]), POINT[1:])
     with pytest.raises(ImageError, match=message):
         list(locate(source_of(image), [template], stack_kind="volumes"))
+
+
+def test_a_series_of_volumes_is_refused(model: LoadedModel) -> None:
+    series = Image(np.zeros((2, 4, 8, 8), np.uint8), "tzyx", source="beat.nii")
+    with pytest.raises(ImageError, match=r"beat\.nii holds a series of volumes .* choose a time point"):
+        VolumeSource(series, model)
