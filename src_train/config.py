@@ -16,11 +16,12 @@ from napari_ld.errors import ConfigError
 from napari_ld.model.backbones.fast import NORMS
 from napari_ld.model.encoder import CONFIGURATIONS
 from src_train.assessment import SELECTIONS, Evaluation
-from src_train.data.corruption import CorruptionParams
+from src_train.data.corruption import FILLS, CorruptionParams
 from src_train.data.superpixels import SuperpixelParams
 from src_train.data.views import ViewParams
+from src_train.losses.patch import WINDOWS
 from src_train.methods import parts_of
-from src_train.methods.dira import DiRAParams
+from src_train.methods.dira import DiRAParams, problems_of
 from src_train.methods.ld import LDParams, Weights
 from src_train.objectives.discrimination import ContrastParams
 from src_train.objectives.localized import LocalizedParams
@@ -246,13 +247,15 @@ def _check(config: TrainConfig) -> list[str]:
         ("schedule.optimizer", config.schedule.optimizer, OPTIMIZERS),
         ("schedule.rate", config.schedule.rate, RATES),
         ("evaluation.select", config.evaluation.select, SELECTIONS),
+        ("losses.center_pool", config.losses.center_pool, WINDOWS),
+        ("corruption.fill", config.corruption.fill, FILLS),
     )
     for key, value, known in choices:
         if value not in known:
             problems.append(f"{key} = {value!r}: choose one of {', '.join(known)}")
     if config.encoder != "fast" and config.norm != "batch":
         problems.append(f"norm = {config.norm!r}: the encoder {config.encoder!r} has batch normalisation only")
-    problems += _check_evaluation(config.evaluation)
+    problems += [*_check_evaluation(config.evaluation), *problems_of(config.dira), *_check_contrast(config)]
     if not config.data:
         problems.append("no data: give at least one folder of images with --data")
     if config.views.size % 64:
@@ -264,6 +267,22 @@ def _check(config: TrainConfig) -> list[str]:
         problems.append("schedule.average must lie in [0, 1), schedule.first_phase in [0, 1]")
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", config.device):
         problems.append(f"device = {config.device!r}: choose auto, cpu, cuda, cuda:1 … or mps")
+    return problems
+
+
+def _check_contrast(config: TrainConfig) -> list[str]:
+    contrast, lrc, regions, size = config.contrast, config.lrc, config.superpixels, config.views.size
+    problems = []
+    sizes = (contrast.queue, contrast.splits, contrast.hidden, contrast.dim, contrast.width, contrast.bottleneck)
+    if min(sizes) < 1:
+        problems.append("contrast.queue, splits, hidden, dim, width and bottleneck must be at least 1")
+    for key, stride in (("contrast.dense_stride", contrast.dense_stride), ("lrc.stride", lrc.stride)):
+        if stride < 1 or size % stride:
+            problems.append(f"{key} = {stride}: must divide views.size = {size}")
+    if lrc.regions < 2 or min(lrc.cells, lrc.dim, lrc.least_cells) < 1:
+        problems.append("lrc.regions must be at least 2; lrc.cells, dim and least_cells at least 1")
+    if regions.scale <= 0 or min(regions.min_size, regions.longest_side) < 1:
+        problems.append("superpixels.scale must be above 0; superpixels.min_size and longest_side at least 1")
     return problems
 
 

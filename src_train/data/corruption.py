@@ -15,6 +15,8 @@ from torch import Tensor
 Box = tuple[int, int, int, int]  # top, left, height, width
 _REFERENCE = 224
 
+FILLS = ("zero", "noise")
+
 
 @dataclass(frozen=True)
 class CorruptionParams:

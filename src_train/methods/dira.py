@@ -67,7 +67,9 @@ def build_dira(encoder: DenseEncoder, schedule: Schedule, contrast: ContrastPara
     ConfigError
         Naming every setting that cannot be used.
     """
-    _check(dira)
+    problems = problems_of(dira)
+    if problems:
+        raise ConfigError("; ".join(problems))
     base = BASES[dira.base](drop_clusters(encoder), contrast)
     networks: dict[str, nn.Module] = {"encoder": encoder, **base.networks}
     networks["restorer"] = Restorer(level_dims(encoder), encoder.config.output_stride, dira.width)
@@ -118,7 +120,8 @@ def _steps(total: int, stages: tuple[float, ...]) -> list[int]:
     return [end - start for start, end in pairwise(ends)]
 
 
-def _check(dira: DiRAParams) -> None:
+def problems_of(dira: DiRAParams) -> list[str]:
+    """What cannot be used, one sentence each."""
     problems = []
     for key, value, known in (("base", dira.base, BASES), ("distance", dira.distance, DISTANCES)):
         if value not in known:
@@ -127,5 +130,4 @@ def _check(dira: DiRAParams) -> None:
         problems.append(f"dira.game = {dira.game!r}: choose one of {', '.join(GAMES)}")
     if len(dira.stages) != 3 or min(dira.stages, default=-1.0) < 0 or sum(dira.stages) <= 0:
         problems.append(f"dira.stages = {list(dira.stages)}: give three shares of the steps, for D, D+R and D+R+A")
-    if problems:
-        raise ConfigError("; ".join(problems))
+    return problems

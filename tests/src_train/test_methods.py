@@ -25,9 +25,11 @@ from src_train.data.extras import ViewExtras
 from src_train.data.views import ViewBatch, ViewMaker
 from src_train.engine import Trainer
 from src_train.methods import ADD_ONS, METHODS, build_method, parts_of
+from src_train.methods.dira import DiRAParams, build_dira
 from src_train.momentum import MomentumTwin, frozen
-from src_train.objectives.discrimination import level_dims
+from src_train.objectives.discrimination import ContrastParams, level_dims
 from src_train.protocol import Method, OptimGroup, OptimizerParams, Phase, StepContext
+from src_train.schedules import Schedule
 
 NAMES = [*METHODS, *(f"{base}+{add_on}" for base in ("moco", "ld", "dira") for add_on in ADD_ONS)]
 SMALL = {
@@ -287,7 +289,26 @@ def test_dira_weights_are_the_published_ones(batches: list[ViewBatch]) -> None:
 )
 def test_bad_settings_of_dira(table: dict[str, Any], match: str) -> None:
     with pytest.raises(ConfigError, match=match):
-        _method("dira", dira=table)
+        _config("dira", dira=table)
+    with pytest.raises(ConfigError, match=match):
+        build_dira(_encoder(), Schedule(), ContrastParams(), DiRAParams(**table))
+
+
+@pytest.mark.parametrize(
+    ("table", "values", "match"),
+    [
+        ("losses", {"center_pool": "max"}, r"losses.center_pool = 'max'.*mean, gauss"),
+        ("corruption", {"fill": "grey"}, r"corruption.fill = 'grey'.*zero, noise"),
+        ("contrast", {"queue": 0}, "contrast.queue.*at least 1"),
+        ("contrast", {"dense_stride": 48}, r"contrast.dense_stride = 48: must divide views.size = 64"),
+        ("lrc", {"stride": 0}, r"lrc.stride = 0: must divide"),
+        ("lrc", {"regions": 1}, r"lrc.regions must be at least 2"),
+        ("superpixels", {"scale": 0.0}, r"superpixels.scale must be above 0"),
+    ],
+)
+def test_settings_are_checked_before_a_run_begins(table: str, values: dict[str, Any], match: str) -> None:
+    with pytest.raises(ConfigError, match=match):
+        _config("moco", **{table: values})
 
 
 def test_lrc_needs_a_grid_that_the_encoder_has() -> None:
