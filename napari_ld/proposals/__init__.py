@@ -13,7 +13,12 @@ if TYPE_CHECKING:
     from napari_ld.proposals._propose import Proposer as Proposer
     from napari_ld.proposals._propose import propose_regions as propose_regions
     from napari_ld.proposals._propose import stream_regions as stream_regions
+    from napari_ld.proposals.clusters import ClusterParams as ClusterParams
+    from napari_ld.proposals.clusters import cluster_map as cluster_map
     from napari_ld.proposals.examples import Example as Example
+    from napari_ld.proposals.explain import EmbeddingView as EmbeddingView
+    from napari_ld.proposals.explain import embedding_view as embedding_view
+    from napari_ld.proposals.explain import point_similarity as point_similarity
     from napari_ld.proposals.hierarchy import HierarchyParams as HierarchyParams
     from napari_ld.proposals.hierarchy import region_tree as region_tree
     from napari_ld.proposals.like_examples import ExampleModel as ExampleModel
@@ -25,10 +30,13 @@ if TYPE_CHECKING:
     from napari_ld.proposals.regions import Region as Region
     from napari_ld.proposals.regions import Regions as Regions
     from napari_ld.proposals.tree import RegionTree as RegionTree
+    from napari_ld.proposals.unusual import UnusualParams as UnusualParams
 
 _HOMES = {
     "PROPOSERS": "_propose",
+    "ClusterParams": "clusters",
     "Decision": "regions",
+    "EmbeddingView": "explain",
     "Example": "examples",
     "ExampleModel": "like_examples",
     "HierarchyParams": "hierarchy",
@@ -39,7 +47,11 @@ _HOMES = {
     "Region": "regions",
     "RegionTree": "tree",
     "Regions": "regions",
+    "UnusualParams": "unusual",
+    "cluster_map": "clusters",
+    "embedding_view": "explain",
     "fit_examples": "like_examples",
+    "point_similarity": "explain",
     "propose_regions": "_propose",
     "region_tree": "hierarchy",
     "stream_regions": "_propose",

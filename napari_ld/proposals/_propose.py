@@ -8,12 +8,14 @@ from typing import Any
 
 from napari_ld.embedding import FeatureSource
 from napari_ld.errors import Cancelled, ConfigError
+from napari_ld.proposals.clusters import ClusterParams, propose_clusters
 from napari_ld.proposals.examples import Example
 from napari_ld.proposals.hierarchy import HierarchyParams, propose_hierarchy
 from napari_ld.proposals.job import Job
 from napari_ld.proposals.like_examples import LikeParams, propose_like_examples
 from napari_ld.proposals.linking import linked, placed
 from napari_ld.proposals.regions import Region, Regions
+from napari_ld.proposals.unusual import UnusualParams, propose_unusual
 
 __all__ = ["PROPOSERS", "Proposer", "propose_regions", "stream_regions"]
 
@@ -45,8 +47,10 @@ class Proposer:
 
 
 PROPOSERS: dict[str, Proposer] = {
+    "clusters": Proposer("The encoder's clusters", propose_clusters, ClusterParams),
     "hierarchy": Proposer("Regions by their boundaries", propose_hierarchy, HierarchyParams, links=True),
     "like_examples": Proposer("More like the examples", propose_like_examples, LikeParams, needs_examples=True),
+    "unusual": Proposer("Unusual regions", propose_unusual, UnusualParams),
 }
 """Name to proposer."""
 

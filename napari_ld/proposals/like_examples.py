@@ -19,6 +19,7 @@ from napari_ld.proposals.examples import Example
 from napari_ld.proposals.job import Job
 from napari_ld.proposals.linking import linked, numbered
 from napari_ld.proposals.logistic import Logistic, fit_logistic
+from napari_ld.proposals.matched import Matched, contrasts, fit_matched
 from napari_ld.proposals.outlines import outline_of
 from napari_ld.proposals.regions import Region, Regions
 from napari_ld.proposals.thresholds import best_dice_level, own_level
@@ -31,6 +32,7 @@ _PIXELS = 30_000  # of each kind, from all examples together
 _PLANES = 6  # of one example
 _NEGATIVE = 3.0  # weight of an outlined counter-example's pixel, against 1 for any other
 _SURE = 25  # per cent of the positives; what scores above is not taken for a negative
+_MATCHED_SMOOTHING = 0.7  # pixels
 _SMALL_STEP = 768  # longest side in pixels at which large structures are scored
 
 
@@ -49,12 +51,16 @@ class LikeParams:
     large : float
         Examples that cover more than this part of their plane are found where the searched plane itself divides; others
         at the level learned on the example, since small structures may be missing or many.
+    small : float
+        Clicked examples that cover less than this part of their plane are matched by their local contrasts alone: so
+        few pixels teach no rule.
     """
 
     threshold: float = 0.5
     components: int = 32
     ridge: float = 0.2
     large: float = 0.01
+    small: float = 0.002
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold < 1 or self.components < 1 or not self.ridge > 0 or not 0 < self.large <= 1:
@@ -70,7 +76,7 @@ class ExampleModel:
     Attributes
     ----------
     basis : Basis
-    rule : Logistic
+    rule : Logistic or Matched
     level : float
         Log-odds at which the examples are cut best.
     share : float
@@ -81,7 +87,7 @@ class ExampleModel:
     """
 
     basis: Basis
-    rule: Logistic
+    rule: Logistic | Matched
     level: float
     share: float
     area: float
@@ -89,6 +95,9 @@ class ExampleModel:
 
     def score(self, evidence: PlaneEvidence) -> Array:
         """Calibrated score of every pixel, ``(rows, columns)`` in [0, 1]; 0.5 is where examples are cut best."""
+        if isinstance(self.rule, Matched):
+            odds = ndimage.gaussian_filter(self.rule(contrasts(evidence)), _MATCHED_SMOOTHING)
+            return np.asarray(1 / (1 + np.exp(-np.clip(odds, -30, 30))), np.float32)
         large = self.share > self.params.large
         step = max(1, -(-max(evidence.shape) // _SMALL_STEP)) if large else 1
         odds = self.rule(appearance(evidence, self.basis, step))
@@ -130,6 +139,10 @@ def fit_examples(
         raise ConfigError("no positive example was given; click or outline at least one")
     marked = [_marked(*where, own, cancelled) for where, own in _by_plane(examples).items()]
     basis = common_basis([one.evidence.embedding for one in marked], params.components)
+    if (small := _small_click(examples, marked, params)) is not None:
+        share = float(small.inside.mean())
+        matched = fit_matched(contrasts(small.evidence), small.inside)
+        return ExampleModel(basis, matched, 0.0, share, _usual_part(small.inside), params)
     random = np.random.default_rng(seed)
     features, truth, weights = _samples(marked, basis, random)
     if truth.all() or not truth.any():
@@ -145,6 +158,12 @@ def fit_examples(
     level = _level(marked, basis, rule)
     smallest = min(_usual_part(one.inside) for one in marked if one.inside.any())
     return ExampleModel(basis, rule, level, float(np.mean(shares)), smallest, params)
+
+
+def _small_click(examples: Sequence[Example], marked: Sequence[_Marked], params: LikeParams) -> _Marked | None:
+    """The plane of a single clicked example, if that is small."""
+    alone = len(examples) == 1 and examples[0].mask is None
+    return marked[0] if alone and float(marked[0].inside.mean()) < params.small else None
 
 
 def propose_like_examples(job: Job) -> Iterator[list[Region]]:
