@@ -8,6 +8,7 @@ from qtpy.QtCore import QCoreApplication, QObject, Signal
 
 from napari_ld._gui import layers
 from napari_ld._gui.landmark_layer import LandmarkLayer
+from napari_ld._gui.review_desk import ReviewDesk
 from napari_ld._gui.workers import Worker
 from napari_ld.errors import ImageError
 from napari_ld.session import Session, guidance
@@ -33,6 +34,8 @@ class Desk(QObject):
 
     Attributes
     ----------
+    review : ReviewDesk or None
+        Layers and workers of the regions; there after :meth:`start`.
     images_changed, plane_changed, theme_changed : Signal()
     refused : Signal(str)
         An edit on the canvas that could not be made, in words; ``""`` after one that could.
@@ -55,10 +58,18 @@ class Desk(QObject):
         self._work = Worker(lambda request, cancelled: locate_tracks(request, self._sources, cancelled))
         self._recognition = Worker(identify)
         self._landmarks: LandmarkLayer | None = None
+        self.review: ReviewDesk | None = None
 
-    def start(self, actions: Mapping[str, Callable[[], object]]) -> None:
-        """Listen to the viewer and take up its image; ``actions`` are what the keys on the canvas do."""
+    def start(
+        self, actions: Mapping[str, Callable[[], object]], review_actions: Mapping[str, Callable[[], object]]
+    ) -> None:
+        """Listen to the viewer and take up its image.
+
+        ``actions`` are what the keys do while the layer of the landmarks is active, ``review_actions`` while one of the
+        regions is.
+        """
         self._landmarks = LandmarkLayer(self._viewer, self.session, actions, self.refused.emit)
+        self.review = ReviewDesk(self._viewer, self.session, self._sources, review_actions)
         for signal, slot in self._viewer_signals():
             signal.connect(slot)
         for worker in (self._work, self._recognition):
@@ -89,6 +100,8 @@ class Desk(QObject):
         self.session.work_wanted.disconnect(self.propagate)
         self._work.shutdown()
         self._recognition.shutdown()
+        if self.review is not None:
+            self.review.close()
         self._sources.clear()
         for signal, slot in self._viewer_signals():
             signal.disconnect(slot)
@@ -127,6 +140,8 @@ class Desk(QObject):
         self._layer_gone = False
         if self._landmarks is not None:
             self._landmarks.follow(layer)
+        if self.review is not None:
+            self.review.follow(layer)
         self._watch(layer)
         self.refused.emit("")
         try:
@@ -164,6 +179,8 @@ class Desk(QObject):
             self._layer_gone = bool(self.session.state)
             self.session.await_click(False)
             self.session.work_changed.emit()
+        if self.review is not None:
+            self.review.forget(removed)
         if removed == self.image_layer:
             left = [layer for layer in self._viewer.layers if layers.is_image(layer)]
             self._open(left[-1] if left else None)
@@ -210,6 +227,8 @@ class Desk(QObject):
         """Draw the landmarks as the session holds them."""
         if self._landmarks is not None and not self._closed and not self._layer_gone:
             self._landmarks.refresh()
+        if self.review is not None:
+            self.review.draw()
 
     @property
     def status(self) -> str:

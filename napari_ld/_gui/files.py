@@ -1,12 +1,18 @@
-"""Landmarks of a session to and from files."""
+"""Landmarks of a session to and from files, and its masks to files."""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from napari_ld._types import Match, Status
+import numpy as np
+import numpy.typing as npt
+
+from napari_ld._types import Image, Match, Status
 from napari_ld.errors import LandmarkError
+from napari_ld.proposals.regions import Region
 from napari_ld.session import Session
 from napari_ld.session.tracks import as_matches
 
@@ -61,3 +67,33 @@ def image_name(session: Session) -> str:
     """File name of the image, or the name of its layer when it came from no file."""
     source = session.image.source if session.image else ""
     return Path(source).name if source else session.stem
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MasksToSave:
+    """Masks, and the table beside them, as they are now."""
+
+    path: str
+    labels: npt.NDArray[np.uint8]
+    image: Image
+    regions: Sequence[Region]
+
+
+def save_masks(request: MasksToSave) -> str:
+    """Write masks in the geometry of the image, and ``NAME_regions.csv`` beside them; returns what was written.
+
+    Raises
+    ------
+    NapariLDError
+        When the ending is unknown or a file cannot be written.
+    """
+    from napari_ld.io.labels import WRITERS, write_labels
+    from napari_ld.proposals.table import write_regions
+
+    path = Path(request.path)
+    write_labels(path, request.labels, request.image)
+    suffix = max((suffix for suffix in WRITERS if path.name.lower().endswith(suffix)), key=len)
+    table = path.with_name(f"{path.name[: -len(suffix)]}_regions.csv")
+    name = Path(request.image.source).name
+    write_regions(table, [(name, region) for region in request.regions])
+    return f"Saved {path.name} and {table.name} in {path.parent}."

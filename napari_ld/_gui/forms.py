@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import (
     QComboBox,
@@ -39,7 +39,14 @@ class Section(QFrame):
     title : str
     name : str
         Object names below it start with it.
+
+    Attributes
+    ----------
+    opened : Signal()
+        It was unfolded.
     """
+
+    opened = Signal()
 
     def __init__(self, title: str, name: str) -> None:
         super().__init__()
@@ -73,6 +80,20 @@ class Section(QFrame):
     def _fold(self, open_: bool) -> None:
         self.body.setVisible(open_)
         self.header.setArrowType(Qt.ArrowType.DownArrow if open_ else Qt.ArrowType.RightArrow)
+        policy = QSizePolicy.Policy.Preferred if open_ else QSizePolicy.Policy.Fixed
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, policy)
+        if open_:
+            self.opened.emit()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is unfolded."""
+        return self.header.isChecked()
+
+    def unfold(self, open_: bool) -> None:
+        """Unfold or fold it."""
+        if open_ != self.is_open:
+            self.header.setChecked(open_)
 
     def show_error(self, text: str) -> None:
         """Say in words what went wrong and what to do, below the title; ``""`` takes it away."""
@@ -158,15 +179,25 @@ def caption(text: str, buddy: QWidget) -> QLabel:
 
 
 def ask_file(
-    parent: QWidget, name: str, title: str, pattern: str, chosen: Callable[[str], None], *, save: bool = False
+    parent: QWidget,
+    name: str,
+    title: str,
+    pattern: str,
+    chosen: Callable[[str], None],
+    *,
+    save: bool = False,
+    suffix: str = "csv",
 ) -> QFileDialog:
-    """Ask for a file without blocking the window; ``chosen`` is called with its path."""
+    """Ask for a file without blocking the window; ``chosen`` is called with its path.
+
+    ``suffix`` is added to a name to be saved that has none.
+    """
     dialog = QFileDialog(parent, title, "", pattern)
     dialog.setObjectName(name)
     dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
     if save:
         dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-        dialog.setDefaultSuffix("csv")
+        dialog.setDefaultSuffix(suffix)
     else:
         dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
     dialog.fileSelected.connect(chosen)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
 LANDMARKS_LAYER = "LD landmarks"
+PROPOSALS_LAYER = "LD proposals"
+ACCEPTED_LAYER = "LD accepted"
+VIEW_LAYERS = {"embedding": "LD embedding (RGB)", "clusters": "LD clusters", "similarity": "LD similarity"}
 
 
 def is_image(layer: Layer | None) -> bool:
@@ -127,6 +130,53 @@ def same_place(layer: Layer) -> dict[str, Any]:
         "affine": layer.affine,
         "units": layer.units,
     }
+
+
+def place_on_plane(
+    layer: Layer, plane: int, origin: Position = (0.0, 0.0), step: Position = (1.0, 1.0)
+) -> dict[str, Any]:
+    """Geometry for a layer of ours that covers a part of one plane of this layer.
+
+    Parameters
+    ----------
+    layer : napari layer
+    plane : int
+    origin, step : (row, column)
+        Where the first pixel of our layer has its centre, and the distance between its pixels, in pixels of ``layer``.
+    """
+    from napari.utils.transforms import Affine
+
+    corner, size = np.array([plane, *origin])[-layer.ndim :], np.array([1.0, *step])[-layer.ndim :]
+    linear = Affine(scale=layer.scale, rotate=layer.rotate, shear=layer.shear).linear_matrix
+    return {
+        **same_place(layer),
+        "scale": layer.scale * size,
+        "translate": np.asarray(layer.translate) + linear @ corner,
+    }
+
+
+def show_place(viewer: Viewer, layer: Layer, box: tuple[int, int, int, int], fill: tuple[float, float]) -> None:
+    """Centre the view on a half-open (top, left, bottom, right) box of the visible plane.
+
+    The zoom changes only when the box would fill less or more of the canvas than ``fill`` says, and near its border the
+    image stays in view rather than the void beside it.
+    """
+    plane = visible_plane(viewer, layer)
+    shape = (layer.data[0] if layer.multiscale else layer.data).shape[layer.ndim - 2 : layer.ndim]
+    first, last = (_corner(viewer, layer, plane, at) for at in (box[:2], box[2:]))
+    low, high = np.sort([_corner(viewer, layer, plane, at) for at in ((0, 0), shape)], axis=0)
+    camera, canvas = viewer.scene.camera, np.array(viewer.canvas.size)
+    share = float(np.max(np.abs(last - first) * camera.zoom / canvas))
+    if not fill[0] <= share <= fill[1]:
+        camera.zoom *= (fill[0] * fill[1]) ** 0.5 / max(share, 1e-9)
+    half = canvas / camera.zoom / 2
+    middle = np.where(high - low > 2 * half, np.clip((first + last) / 2, low + half, high - half), (low + high) / 2)
+    camera.center = (*camera.center[:-2], float(middle[0]), float(middle[1]))
+
+
+def _corner(viewer: Viewer, layer: Layer, plane: int, at: Sequence[int]) -> npt.NDArray[np.float64]:
+    """Place of a corner between pixels on the two shown axes; it lies half a pixel before their centres."""
+    return world_position(viewer, layer, (plane, at[0] - 0.5, at[1] - 0.5)[-layer.ndim :])[-2:]
 
 
 def canvas_distances(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,11 +14,12 @@ from qtpy.QtWidgets import QHBoxLayout, QScrollArea, QSizePolicy, QVBoxLayout, Q
 
 from napari_ld._gui import keys
 from napari_ld._gui.desk import Desk
-from napari_ld._gui.forms import STYLE, button, text_line
+from napari_ld._gui.forms import STYLE, Section, button, text_line
 from napari_ld._gui.samples import add_sample, sample_names
 from napari_ld._gui.sections.encoder import EncoderSection
 from napari_ld._gui.sections.landmarks import LandmarksSection
-from napari_ld.session import Session
+from napari_ld._gui.sections.regions import RegionsSection
+from napari_ld.session import Session, review_guidance
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -46,24 +49,70 @@ class LDPanel(QWidget):
         self._desk = Desk(napari_viewer, self.session)
         self._encoder = EncoderSection(self.session, sample_names())
         self._landmarks = LandmarksSection(self.session)
+        self._regions = RegionsSection(self.session)
+        self._drawing = False
         self._redraw = QTimer(self)
         self._redraw.setSingleShot(True)
         self._redraw.setInterval(15)  # answers that come together are drawn once
         self._lay_out()
         self._connect()
-        actions = {
+        actions = self._actions()
+        keys.bind_widget(self, actions)
+        review_actions = self._review_actions()
+        keys.bind_widget(
+            self._regions, {k: a for k, a in review_actions.items() if k not in keys.CANVAS_ONLY | keys.SHARED}
+        )
+        self._desk.start(actions, review_actions)
+        self._connect_regions()
+        self._dress()
+        self._regions.unfold(False)
+        self._share_room()
+        self._refresh()
+
+    def _actions(self) -> dict[str, Callable[[], object]]:
+        return {
             "next_uncertain": self._landmarks.next_uncertain,
             "verify": self._landmarks.verify,
             "absent": self._landmarks.mark_absent,
             "place": self._landmarks.place_here,
-            "undo": self.session.undo,
-            "redo": self.session.redo,
-            "stop": lambda: self.session.await_click(False),
+            "undo": partial(self._go, self.session.undo),
+            "redo": partial(self._go, self.session.redo),
+            "stop": self._stop,
         }
-        keys.bind_widget(self, actions)
-        self._desk.start(actions)
-        self._dress()
-        self._refresh()
+
+    def _review_actions(self) -> dict[str, Callable[[], object]]:
+        review, act = self.session.regions, self._regions.act
+        decisions: dict[str, Callable[[], object]] = {
+            "accept": review.accept,
+            "reject": review.reject,
+            "next_region": review.next,
+            "previous_region": review.previous,
+            "merge": review.merge,
+            "split": review.split,
+            "grow": partial(review.grow, 1),
+            "shrink": partial(review.grow, -1),
+            **{f"class_{label}": partial(review.set_class, label) for label in range(1, 10)},
+        }
+        own = {name: partial(act, action) for name, action in decisions.items()}
+        shared = {name: action for name, action in self._actions().items() if name in keys.SHARED}
+        return {**own, **shared, "like": self._regions.more_like_this}
+
+    def _go(self, step: Callable[[], None]) -> None:
+        """Undo or redo, and look at the region that it was about."""
+        item, current = self.session.regions.item, self.session.regions.current
+        step()
+        if self.session.regions.current != current or self.session.regions.item is not item:
+            self._look()
+
+    def _stop(self) -> None:
+        self.session.await_click(False)
+        if self._desk.review is not None:
+            self._desk.review.await_example(None)
+
+    def _look(self) -> None:
+        if self._desk.review is not None:
+            self._desk.review.look()
+        self._redraw_soon()
 
     def _lay_out(self) -> None:
         content = QWidget()
@@ -72,6 +121,9 @@ class LDPanel(QWidget):
         stack.setSpacing(2)
         stack.addWidget(self._encoder)
         stack.addWidget(self._landmarks, 1)
+        stack.addWidget(self._regions, 1)
+        self._spare = QWidget()
+        stack.addWidget(self._spare, 1)
         scroll = QScrollArea()
         scroll.setObjectName("ld_scroll")
         scroll.setWidgetResizable(True)
@@ -82,8 +134,8 @@ class LDPanel(QWidget):
         scroll.setWidget(content)
         self._status = text_line("ld_status")
         self._status.setToolTip("What is going on, and what to do next")
-        self._undo = button("Undo", "ld_undo", "", self.session.undo)
-        self._redo = button("Redo", "ld_redo", "", self.session.redo)
+        self._undo = button("Undo", "ld_undo", "", partial(self._go, self.session.undo))
+        self._redo = button("Redo", "ld_redo", "", partial(self._go, self.session.redo))
         self._keys = button("?", "ld_keys", keys.overview(), self._list_keys)
         self._keys.setFixedWidth(26)
         foot = QHBoxLayout()
@@ -113,11 +165,49 @@ class LDPanel(QWidget):
         self._landmarks.click_wanted.connect(desk.take_click)
         self._landmarks.plane_wanted.connect(desk.show_plane)
         self._landmarks.propagation_wanted.connect(desk.propagate)
+        self._landmarks.opened.connect(partial(self._fold_others, self._landmarks))
+        self._regions.opened.connect(partial(self._fold_others, self._regions))
         desk.images_changed.connect(self._list_images)
         desk.plane_changed.connect(self._show_plane)
         desk.theme_changed.connect(self._dress)
         desk.refused.connect(self._landmarks.show_error)
         self.destroyed.connect(desk.close)
+
+    def _connect_regions(self) -> None:
+        session, section, review = self.session, self._regions, self._desk.review
+        if review is None:
+            return
+        session.regions.changed.connect(self._redraw_soon)
+        session.regions.current_changed.connect(self._redraw_soon)
+        session.proposing_changed.connect(self._redraw_soon)
+        section.look_wanted.connect(self._look)
+        section.view_wanted.connect(review.show_view)
+        section.save_wanted.connect(review.save)
+        form = section.form
+        form.propose_wanted.connect(review.propose)
+        form.cut_wanted.connect(review.cut)
+        form.cancel_wanted.connect(review.cancel)
+        form.example_wanted.connect(review.await_example)
+        form.outlines_wanted.connect(review.take_layer)
+        review.refused.connect(section.show_error)
+        review.saved.connect(section.show_saved)
+
+    def _fold_others(self, opened: Section) -> None:
+        """Landmarks and Regions have one place on a small screen: opening one folds the other.
+
+        The list of regions is long and the encoder chosen by then, so it folds as well; it can be opened again.
+        """
+        for section in (self._landmarks, self._regions):
+            section.unfold(section is opened)
+        self._encoder.unfold(opened is not self._regions)
+        self._share_room()
+        self._redraw_soon()
+        if opened is self._regions and self._desk.review is not None and self.session.regions.book.items:
+            self._desk.review.activate()
+
+    def _share_room(self) -> None:
+        """Give the room that folded sections leave to an empty space below them."""
+        self._spare.setVisible(not (self._landmarks.is_open or self._regions.is_open))
 
     def use_encoder(self, name_or_path: str) -> None:
         """Choose an encoder by name or file."""
@@ -142,22 +232,33 @@ class LDPanel(QWidget):
 
     def _refresh(self) -> None:
         self._encoder.refresh()
-        self._landmarks.refresh()
-        self._status.setText(self._desk.status)
+        if self._landmarks.is_open:
+            self._landmarks.refresh()
+        if self._regions.is_open:
+            self._regions.refresh()
+        if self._desk.review is not None:
+            self._regions.show_waiting(self._desk.review.awaited, self._desk.review.view)
+        self._status.setText(review_guidance(self.session) if self._regions.is_open else self._desk.status)
         for widget, word, label, key in (
             (self._undo, "Undo", self.session.history.undo_label, keys.KEYS["undo"]),
             (self._redo, "Redo", self.session.history.redo_label, keys.KEYS["redo"]),
         ):
             widget.setEnabled(label is not None)
             widget.setToolTip(f"{word} {label or '– nothing yet'}  ({key.qt})")
+        self._drawing = True  # going to the plane of a region is part of it
         self._desk.draw()
+        self._drawing = False
 
     def _list_images(self) -> None:
         layers, chosen = self._desk.image_layers, self._desk.image_layer
         self._encoder.set_images([layer.name for layer in layers], layers.index(chosen) if chosen in layers else -1)
 
     def _show_plane(self) -> None:
-        self._landmarks.show_plane(self._desk.visible_plane)
+        plane = self._desk.visible_plane
+        self._landmarks.show_plane(plane)
+        self._regions.show_plane(plane)
+        if self.session.regions.book.items and not self._drawing:
+            self._redraw_soon()
 
     def _list_keys(self) -> None:
         self._status.setText(keys.overview())

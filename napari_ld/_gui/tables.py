@@ -1,4 +1,4 @@
-"""The two tables of the Landmarks section: landmarks of the image, and the current landmark plane by plane."""
+"""Tables, and the two of the Landmarks section: landmarks of the image, and the current landmark plane by plane."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
+from qtpy.QtWidgets import QAbstractItemView, QTableView
 
 from napari_ld._types import Status
 from napari_ld.session import Point, Session
@@ -14,7 +15,7 @@ MARKS: dict[Status, str] = {"verified": "●", "confident": "◯", "uncertain": 
 _ROOT = QModelIndex()
 
 
-class _Columns(QAbstractTableModel):
+class Columns(QAbstractTableModel):
     """The columns of a table: their words and tips."""
 
     HEADERS: tuple[str, ...]
@@ -32,7 +33,7 @@ class _Columns(QAbstractTableModel):
         return texts[Qt.ItemDataRole(role)][section] if role in texts else None
 
 
-class LandmarkModel(_Columns):
+class LandmarkModel(Columns):
     """One row per landmark: name with its colour, verified, uncertain, shown."""
 
     HEADERS = ("landmark", "✓", "?", "show")
@@ -97,7 +98,7 @@ class LandmarkModel(_Columns):
         return False
 
 
-class PointModel(_Columns):
+class PointModel(Columns):
     """One row per plane of the current landmark; an answer of old templates is greyed."""
 
     HEADERS = ("plane", "row, column", "margin", "status")
@@ -164,6 +165,25 @@ class PointModel(_Columns):
         known = "verified: absent" if point.verified and match.position is None else status
         extra = " · example" if point.template else ""
         return str(match.plane), place, sure, f"{MARKS[status]} {known}{extra}"
+
+
+def table(name: str, model: Columns, tip: str) -> QTableView:
+    """Table view of rows, with a name for tests and a tooltip in plain words."""
+    view = QTableView()
+    view.setObjectName(name)
+    view.setModel(model)
+    view.setToolTip(tip)
+    rows, columns = view.verticalHeader(), view.horizontalHeader()
+    if rows is not None and columns is not None:  # only for the types: a table view has both
+        rows.hide()
+        rows.setDefaultSectionSize(21)
+        columns.setStretchLastSection(True)
+    view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+    view.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+    view.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    view.setShowGrid(False)
+    view.setTabKeyNavigation(False)  # Tab goes on to the next control
+    return view
 
 
 def _swatch(color: str) -> QIcon:

@@ -100,6 +100,8 @@ class Mask:
     @property
     def planes(self) -> tuple[int, ...]:
         """Planes that the region touches, ascending."""
+        if not len(self.runs) or self.runs[0, 0] == self.runs[-1, 0]:
+            return tuple(self.runs[:1, 0].tolist())
         return tuple(int(plane) for plane in np.unique(self.runs[:, 0]))
 
     @property

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from napari_ld._types import Box
 from napari_ld.errors import StorageError
 from napari_ld.proposals.masks import Mask
 
@@ -131,10 +132,10 @@ class Canvas:
                 self._planes[plane] = np.zeros(self.shape, np.int32)
             self._planes[plane].reshape(-1)[start:stop] = after
 
-    def labels(self, plane: int, classes: Mapping[int, int]) -> npt.NDArray[np.uint8]:
-        """``(rows, columns)`` classes of a plane; ``classes`` holds that of each region that owns pixels."""
-        owners = self._planes.get(plane)
-        return np.zeros(self.shape, np.uint8) if owners is None else as_classes(owners, classes)
+    def labels(self, plane: int, classes: Mapping[int, int], box: Box | None = None) -> npt.NDArray[np.uint8]:
+        """``(rows, columns)`` classes of a plane, or of a box of it; ``classes`` is that of each region with pixels."""
+        owners = self.owners(plane)
+        return as_classes(owners[box.top : box.bottom, box.left : box.right] if box else owners, classes)
 
     def painting(self, mask: Mask, owner: int, may_take: Callable[[Owners], npt.NDArray[np.bool_]]) -> Patch:
         """Patch that gives those pixels of a mask to ``owner`` whose present owners ``may_take`` allows."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
@@ -21,6 +22,7 @@ from napari_ld.session.requests import (
     LocateRequest,
     Result,
     SourceReady,
+    SourceRequest,
     TrackQuestion,
 )
 
@@ -40,9 +42,14 @@ class Sources:
         self._key: tuple[int, str] | None = None
         self._source: FeatureSource | None = None
         self._name = ""
+        self._lock = threading.Lock()
 
-    def get(self, request: LocateRequest) -> tuple[FeatureSource, str]:
-        """Features and encoder name for a request."""
+    def get(self, request: SourceRequest) -> tuple[FeatureSource, str]:
+        """Features and encoder name for a request; may be called from several threads."""
+        with self._lock:
+            return self._get(request)
+
+    def _get(self, request: SourceRequest) -> tuple[FeatureSource, str]:
         key = (request.serial, request.context)
         if self._source is None or self._key != key:
             self._source = None  # frees the memory of the last one before the next is made

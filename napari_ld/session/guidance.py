@@ -36,6 +36,26 @@ def guidance(session: Session) -> str:
     return _review(session)
 
 
+def review_guidance(session: Session) -> str:
+    """One or two sentences while regions are reviewed."""
+    review, proposing = session.regions, session.proposing
+    if session.image is None:
+        return "Open an image, or start with one of the samples above."
+    if session.obstacle:
+        return "The viewer shows 3-D. Switch to 2-D with the button at its lower left to review regions."
+    if proposing.error:
+        return "Proposing stopped. What happened stands above; then press Propose again."
+    if proposing.running and not review.book.items:
+        return "Looking for regions, on the shown plane first …"
+    if not review.book.items:
+        return "Press Propose. Then decide with one key each on the image: A accepts, R rejects."
+    if not len(review.queue):
+        return "Nothing is left in this list. Save the masks, list other regions, or propose others."
+    if review.region is None or not review.queue.is_open(review.region.id):
+        return "Press Down for the next region, or click one on the image or in the list."
+    return "A accepts, R rejects, Down goes on. Paint and erase in the layer LD accepted where a mask is not right."
+
+
 def _running(session: Session) -> str:
     work = session.work
     if not work.device:

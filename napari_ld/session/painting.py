@@ -89,17 +89,17 @@ def _give_up(after: Owners, pixels: Pixels, own: int, plane: int, below: Sequenc
     mine = after == own
     after[mine] = 0
     for region in below:
-        after[mine & _members(pixels, region.mask, plane)] = region.id
+        after[mine & members(pixels, region.mask, plane)] = region.id
 
 
 def _take(after: Owners, pixels: Pixels, region: Region, plane: int, *, again: bool) -> None:
     # What was erased is free for another region, but not for the one that it was erased from.
     free = (after >= 0) if again else (after >= 0) | (after == ERASED)
-    after[free & _members(pixels, region.mask, plane)] = region.id
+    after[free & members(pixels, region.mask, plane)] = region.id
 
 
-def _members(pixels: Pixels, mask: Mask, plane: int) -> npt.NDArray[np.bool_]:
-    """Which of these ascending pixels a mask holds."""
+def members(pixels: Pixels, mask: Mask, plane: int) -> npt.NDArray[np.bool_]:
+    """Which of these flat pixel indices a mask holds on a plane."""
     runs = mask.on_plane(plane).runs
     if not len(runs):
         return np.zeros(len(pixels), bool)

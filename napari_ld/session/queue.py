@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_ld.proposals.ranking import Ranking
-from napari_ld.proposals.regions import Region, Regions
+from napari_ld.proposals.regions import Decision, Region, Regions
 from napari_ld.session.regions import RegionBook
 
-_DECISIONS = {"undecided": 0, "accepted": 1, "rejected": 2}
+_DECISIONS: dict[Decision, int] = {"undecided": 0, "accepted": 1, "rejected": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +21,8 @@ class Filter:
 
     Attributes
     ----------
-    undecided : bool
-        Only those that nobody decided about.
+    decision : {"undecided", "accepted", "rejected"} or None
+        Only those with this decision.
     min_score : float
         Learned score, 0 to 1.
     min_area, max_area : int or None
@@ -32,7 +33,7 @@ class Filter:
         Only those that touch this plane.
     """
 
-    undecided: bool = True
+    decision: Decision | None = "undecided"
     min_score: float = 0.0
     min_area: int | None = None
     max_area: int | None = None
@@ -94,8 +95,8 @@ class Queue:
         self.filter = wanted or self.filter
         f = self.filter
         keep = ~self._gone & (self._scores >= f.min_score)
-        if f.undecided:
-            keep &= self._decision == 0
+        if f.decision is not None:
+            keep &= self._decision == _DECISIONS[f.decision]
         if f.min_area is not None:
             keep &= self._area >= f.min_area
         if f.max_area is not None:
@@ -105,7 +106,8 @@ class Queue:
         if f.plane is not None:
             keep &= (self._planes[:, 0] <= f.plane) & (f.plane < self._planes[:, 1])
         rows = np.flatnonzero(keep)
-        self.order = self._ids[rows[np.argsort(-self._scores[rows], kind="stable")]]
+        self._rows = rows[np.argsort(-self._scores[rows], kind="stable")]
+        self.order = self._ids[self._rows]
         self._place = {int(one): place for place, one in enumerate(self.order)}
 
     def __len__(self) -> int:
@@ -130,10 +132,25 @@ class Queue:
 
     def above(self, score: float) -> list[int]:
         """Undecided listed regions of at least this score, the best last, so that it ends up on top."""
-        found = [
-            int(one) for one in self.order if self.is_open(int(one)) and self._scores[self._row[int(one)]] >= score
-        ]
-        return found[::-1]
+        return [int(one) for one in self._ids[self._open_rows(score)][::-1]]
+
+    def count_above(self, score: float) -> int:
+        """How many regions :meth:`above` finds."""
+        return len(self._open_rows(score))
+
+    def _open_rows(self, score: float) -> npt.NDArray[np.int64]:
+        rows = self._rows
+        return np.asarray(rows[(self._decision[rows] == 0) & (self._scores[rows] >= score)])
+
+    def open_ids(self) -> Iterator[int]:
+        """Listed undecided regions, best first."""
+        return (int(one) for one in self._ids[self._rows[self._decision[self._rows] == 0]])
+
+    def on_plane(self, plane: int) -> list[Region]:
+        """Regions in the queue, listed or not, that touch a plane."""
+        rows = ~self._gone & (self._planes[:, 0] <= plane) & (plane < self._planes[:, 1])
+        found = (self._book.items[int(one)].region for one in self._ids[rows])
+        return [region for region in found if plane in region.planes]
 
 
 def _extent(region: Region) -> tuple[int, int]:

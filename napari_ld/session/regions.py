@@ -9,7 +9,7 @@ from statistics import median
 import numpy as np
 import numpy.typing as npt
 
-from napari_ld._types import Image
+from napari_ld._types import Box, Image
 from napari_ld.proposals.regions import Region, Regions
 from napari_ld.session.canvas import Canvas, Patch
 from napari_ld.session.region_changes import Change, Item
@@ -64,12 +64,15 @@ class RegionBook:
     canvas : Canvas
     classes : dict of id to int
         Class of each accepted region.
+    shape_version : int
+        Another number whenever regions came, went or got another mask.
     """
 
     def __init__(self, shape: tuple[int, int] = (0, 0)) -> None:
         self.items: dict[int, Item] = {}
         self.canvas = Canvas(shape)
         self.classes: dict[int, int] = {}
+        self.shape_version = 0
         self._highest = 0
 
     def __bool__(self) -> bool:
@@ -101,7 +104,9 @@ class RegionBook:
             self._remove(one)
 
     def _put(self, item: Item) -> None:
-        region = item.region
+        region, old = item.region, self.items.get(item.region.id)
+        if old is None or old.region.mask is not region.mask or old.gone != item.gone:
+            self.shape_version += 1
         self.items[region.id] = item
         self._highest = max(self._highest, region.id)
         if region.decision == "accepted" and not item.gone:
@@ -110,7 +115,7 @@ class RegionBook:
             self.classes.pop(region.id, None)
 
     def _remove(self, one: int) -> None:
-        self.items.pop(one, None)
+        self.shape_version += self.items.pop(one, None) is not None
         self.classes.pop(one, None)
 
     def present(self) -> Iterator[Region]:
@@ -121,9 +126,9 @@ class RegionBook:
         """Regions that are in the queue, as a frozen table."""
         return Regions(tuple(self.present()))
 
-    def labels(self, plane: int) -> npt.NDArray[np.uint8]:
-        """``(rows, columns)`` classes of the accepted pixels of a plane, 0 where there are none."""
-        return self.canvas.labels(plane, self.classes)
+    def labels(self, plane: int, box: Box | None = None) -> npt.NDArray[np.uint8]:
+        """``(rows, columns)`` classes of the accepted pixels of a plane, or of a box of it; 0 where there are none."""
+        return self.canvas.labels(plane, self.classes, box)
 
     def masks(self, image: Image) -> npt.NDArray[np.uint8]:
         """Classes of all accepted pixels, in the shape of the image without its channels."""
@@ -144,8 +149,9 @@ class RegionBook:
     @property
     def statistics(self) -> Statistics:
         """Counts and pace."""
-        decisions = [region.decision for region in self.present()]
-        seconds = [item.seconds for item in self.items.values() if item.seconds is not None and not item.gone]
+        items = [item for item in self.items.values() if not item.gone]
+        decisions = [item.region.decision for item in items]
+        seconds = [item.seconds for item in items if item.seconds is not None]
         return Statistics(
             decisions.count("accepted"),
             decisions.count("rejected"),

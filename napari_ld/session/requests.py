@@ -6,10 +6,17 @@ image, ``context`` the encoder and stack kind, ``generation`` the templates. The
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from napari_ld._types import Image, Match, Position
+from napari_ld.proposals.masks import Mask
+from napari_ld.proposals.regions import Region
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +30,8 @@ class TrackQuestion:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LocateRequest:
-    """Embed ``planes`` in this order and answer ``tracks`` on the way; no tracks: embed only."""
+class SourceRequest:
+    """A question that needs the features of the image."""
 
     serial: int
     context: str
@@ -32,6 +39,12 @@ class LocateRequest:
     encoder: str
     stack_kind: str
     device: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LocateRequest(SourceRequest):
+    """Embed ``planes`` in this order and answer ``tracks`` on the way; no tracks: embed only."""
+
     planes: tuple[int, ...]
     tracks: tuple[TrackQuestion, ...]
     mirror: bool = True
@@ -103,5 +116,84 @@ class Identified:
     saved: SavedWork | None
 
 
-Request = LocateRequest | IdentifyRequest
-Result = SourceReady | EmbeddingProgress | Located | Identified
+@dataclass(frozen=True, slots=True, eq=False)
+class Mark:
+    """Example (or counter-example) of what is looked for: an outline or a clicked (row, column) on a plane."""
+
+    plane: int
+    mask: Mask | None = None
+    position: Position | None = None
+    positive: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ProposeRequest(SourceRequest):
+    """Propose regions on ``planes`` in this order; ``only`` says that all other planes keep what they have."""
+
+    run: int
+    method: str
+    n_regions: int
+    marks: tuple[Mark, ...]
+    planes: tuple[int, ...]
+    only: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Proposed:
+    """Some proposals of a run; ``done`` of ``total`` planes were searched; ``encoder`` is the hash of its weights."""
+
+    serial: int
+    context: str
+    run: int
+    regions: tuple[Region, ...]
+    done: int
+    total: int
+    encoder: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SimilarityRequest(SourceRequest):
+    """How alike the surroundings of a region are to it."""
+
+    region: int
+    mask: Mask
+    vector: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RegionSimilarity:
+    """Similarity maps around a region, plane by plane: ``((top, left), (rows, columns) float32)``."""
+
+    serial: int
+    context: str
+    region: int
+    maps: Mapping[int, tuple[tuple[int, int], npt.NDArray[np.float32]]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ViewRequest(SourceRequest):
+    """Show what the encoder sees: ``kind`` is ``"embedding"``, ``"clusters"`` or ``"similarity"`` (to ``position``)."""
+
+    kind: str
+    planes: tuple[int, ...]
+    position: Position | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlaneView:
+    """One plane of a view, at the resolution of the features; ``origin`` and ``step`` as in :class:`Embedding`.
+
+    ``pixels`` are (h, w, 3) uint8 colours, (h, w) uint8 clusters from 1, or (h, w) float32 cosines.
+    """
+
+    serial: int
+    context: str
+    kind: str
+    plane: int
+    pixels: npt.NDArray[Any]
+    origin: Position
+    step: Position
+
+
+Request = LocateRequest | IdentifyRequest | ProposeRequest | SimilarityRequest | ViewRequest
+Result = SourceReady | EmbeddingProgress | Located | Identified | Proposed | RegionSimilarity | PlaneView

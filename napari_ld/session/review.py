@@ -72,6 +72,10 @@ class RegionReview:
         self.queue = Queue(book)
         self.similarity: dict[int, dict[int, Similarity]] = {}
         self._passed: set[int] = set()
+        self._awaited: tuple[int | None, int] = (None, 0)
+        self._unsaved: dict[int, Item] = {}
+        self._unsaved_drops: list[int] = []
+        self._made_by: dict[str, Any] = {}
         self.note = ""
         self._look_at(current if current in book.items else self._best())
         self.changed.emit()
@@ -102,11 +106,10 @@ class RegionReview:
 
     def _best(self) -> int | None:
         """Best open region of the list that was not passed over; all over again when each was."""
-        listed = [int(one) for one in self.queue.order if self.queue.is_open(int(one))]
-        fresh = next((one for one in listed if one not in self._passed), None)
+        fresh = next((one for one in self.queue.open_ids() if one not in self._passed), None)
         if fresh is None:
             self._passed.clear()
-            fresh = next(iter(listed), None)
+            fresh = next(self.queue.open_ids(), None)
         return fresh
 
     def select(self, one: int) -> None:
@@ -117,7 +120,8 @@ class RegionReview:
 
     def select_at(self, plane: int, row: int, column: int) -> bool:
         """Look at the smallest listed region that holds a pixel; returns whether there is one."""
-        found = [r for r in self.book.present() if self.queue.place(r.id) >= 0 and r.mask.contains(plane, row, column)]
+        here = (region for region in self.queue.on_plane(plane) if self.queue.place(region.id) >= 0)
+        found = [region for region in here if region.mask.contains(plane, row, column)]
         if not found:
             return False
         found.sort(key=lambda region: (region.area, region.id))
@@ -154,10 +158,13 @@ class RegionReview:
 
     # --- proposals ----------------------------------------------------------------------------------------------------
 
-    def propose(self, regions: Iterable[Region], replacing: Iterable[int] = ()) -> list[int]:
+    def propose(
+        self, regions: Iterable[Region], replacing: Iterable[int] = (), made_by: Mapping[str, Any] | None = None
+    ) -> list[int]:
         """Take proposals in; returns their ids. Of those in ``replacing`` the undecided ones go.
 
-        Nothing that a person decided, merged or split is lost; this is no level of undo.
+        Nothing that a person decided, merged or split is lost; this is no level of undo. ``made_by`` is kept in the
+        log: method, parameters, hash of the encoder.
         """
         dropped = [one for one in replacing if self.queue.is_open(one)]
         items = renumbered(regions, self.book)
@@ -165,12 +172,21 @@ class RegionReview:
             return []
         self.book.drop(dropped)
         self.book.add(items)
-        self._save({"op": "proposals", "add": [item_to_json(item) for item in items], "drop": dropped})
+        self._unsaved_drops += [one for one in dropped if self._unsaved.pop(one, None) is None]
+        self._unsaved |= {item.region.id: item for item in items}
+        self._made_by = dict(made_by or {})
         self.queue.rebuild()
         if self._current not in self.book.items:
             self._look_at(self._best())
         self.changed.emit()
         return [item.region.id for item in items]
+
+    def flush(self) -> None:
+        """Write the proposals to the log that are not there yet; those that were replaced meanwhile never will be."""
+        if self._unsaved or self._unsaved_drops:
+            added = [item_to_json(item) for item in self._unsaved.values()]
+            self._save({"op": "proposals", "by": self._made_by, "add": added, "drop": self._unsaved_drops})
+            self._unsaved, self._unsaved_drops = {}, []
 
     # --- decisions ----------------------------------------------------------------------------------------------------
 
@@ -232,7 +248,9 @@ class RegionReview:
         item = self.item
         if item is None or item.gone:
             return
-        listed = (region for region in self.book.present() if region.decision != "rejected")
+        planes = item.region.planes
+        there = {region.id: region for plane in planes for region in self.queue.on_plane(plane)}
+        listed = (region for region in there.values() if region.decision != "rejected")
         near = neighbours(item.region, listed)
         if not near:
             self._tell("No region touches this one; there is nothing to merge with.")
@@ -260,16 +278,14 @@ class RegionReview:
         self._step(label, (*gone, *((None, piece) for piece in pieces)), current=pieces[0].region.id)
 
     def grow(self, by: int = 1) -> None:
-        """Grow (> 0) or shrink (< 0) the current region along its similarity map.
-
-        Until the map is there, nothing happens; see :meth:`wants_similarity`.
-        """
+        """Grow (> 0) or shrink (< 0) the current region along its similarity map, as soon as that is known."""
         item = self.item
         if item is None or item.gone:
             return
         known = self.similarity.get(item.region.id)
         if known is None:
-            self._tell("The similarity map of this region is being computed; press again in a moment.")
+            self._awaited = item.region.id, by + (self._awaited[1] if self._awaited[0] == item.region.id else 0)
+            self._tell("The similarity map of this region is being computed …")
             return
         origin = item.origin or item.region.mask
         mask = grown(origin, item.steps + by, known)
@@ -287,11 +303,19 @@ class RegionReview:
         known = item is None or item.gone or item.region.id in self.similarity
         return None if known else self._current
 
+    @property
+    def awaits_similarity(self) -> bool:
+        """Whether the person wants to grow or shrink a region whose similarity map is not known yet."""
+        return self._awaited[0] is not None and self._awaited[0] == self.wants_similarity
+
     def set_similarity(self, one: int, maps: Mapping[int, Similarity]) -> None:
         """Take the similarity maps of a region in, plane by plane; only a few regions' maps are kept."""
         self.similarity[one] = dict(maps)
         while len(self.similarity) > 8:
             del self.similarity[next(iter(self.similarity))]
+        awaited, self._awaited = self._awaited, (None, 0)
+        if awaited[0] == one == self._current and awaited[1]:
+            self.grow(awaited[1])
 
     # --- by hand ------------------------------------------------------------------------------------------------------
 
@@ -307,7 +331,7 @@ class RegionReview:
         patch = Patch.join([canvas.stroke(plane, labels, classes) for plane, labels in sorted(planes.items())])
         if len(patch.segments):
             erased = bool((patch.segments[:, 4] == ERASED).all())
-            self._commit("erase by hand" if erased else "paint by hand", Change((), patch, (self._current,) * 2))
+            self._commit("erase by hand" if erased else "paint by hand", Change((), patch))
         return bool(len(patch.segments))
 
     # --- how a step is made -------------------------------------------------------------------------------------------

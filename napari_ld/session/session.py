@@ -15,46 +15,40 @@ from napari_ld._types import Image
 from napari_ld.errors import StorageError
 from napari_ld.session import tracks as t
 from napari_ld.session.image_work import Work
-from napari_ld.session.landmarks import LandmarkWork
 from napari_ld.session.log import read_log
-from napari_ld.session.region_changes import Change, to_json
+from napari_ld.session.region_changes import Change
+from napari_ld.session.region_work import RegionWork
 from napari_ld.session.replay import Past, replay
 from napari_ld.session.requests import (
     EmbeddingProgress,
     Identified,
     IdentifyRequest,
     Located,
+    Proposed,
+    RegionSimilarity,
     Result,
     SavedWork,
     SourceReady,
 )
-from napari_ld.session.review import RegionReview
 
 
-class Session(LandmarkWork):
+class Session(RegionWork):
     """All mutable state of one panel; one per viewer, never global.
 
     Parameters
     ----------
     sessions : Path or None
         Folder of the autosave logs; None: ``NAPARI_LD_SESSIONS`` or the user's data directory.
-
-    Attributes
-    ----------
-    regions : RegionReview
-        Proposals, decisions and accepted pixels of the image.
     """
 
     def __init__(self, sessions: Path | None = None) -> None:
         self._own_logs: set[Path] = set()
         self._plane_axis = "p"
-        self.regions = RegionReview(self._commit_regions, self.save)
         super().__init__(sessions)
 
     def _take(self, image: Image | None, stem: str) -> None:
         super()._take(image, stem)
         self.found: SavedWork | None = None
-        self.regions.open_image(image)
 
     def open_image(self, image: Image | None, stem: str = "") -> None:
         """Work on another image, or on none; the work on the last one is on disk and offered when it returns.
@@ -65,6 +59,7 @@ class Session(LandmarkWork):
         stem : str
             Name without folder and suffix; only its hash is stored.
         """
+        self.regions.flush()
         self._take(image, stem)
         if image and image.is_stack and image.axes[0] != self._plane_axis:
             self._plane_axis = image.axes[0]
@@ -92,21 +87,13 @@ class Session(LandmarkWork):
 
     def _context_changed(self) -> None:
         self._asked = set()
+        self.regions.similarity.clear()
         self.work = Work(total=self.work.total)
         self.points_changed.emit()
         self.work_changed.emit()
         self._want_work()
 
     # --- one undo stack -----------------------------------------------------------------------------------------------
-
-    def _commit_regions(self, label: str, change: Change) -> None:
-        self.history.record_regions(label, change)
-        self.save({"op": "regions", "label": label, **to_json(change)})
-        self._change_regions(change)
-
-    def _change_regions(self, change: Change) -> None:
-        self.regions.book.apply(change)
-        self.regions.applied(change)
 
     def undo(self) -> None:
         """Take back the last edit of landmarks, decision about regions or stroke of the brush."""
@@ -119,6 +106,7 @@ class Session(LandmarkWork):
             self._go_to("redo", *self.history.redo(self.state))
 
     def _go_to(self, op: str, landmarks: t.State, change: Change | None) -> None:
+        self.regions.flush()
         self.save({"op": op})
         if change is not None:
             self._change_regions(change)
@@ -150,6 +138,10 @@ class Session(LandmarkWork):
                 self._recognised(result)
             case Located():
                 self._located(result)
+            case Proposed():
+                self._proposed(result)
+            case RegionSimilarity():
+                self._alike(result)
             case SourceReady() if result.context == self.context:
                 self.work = replace(self.work, encoder=result.encoder, device=result.device, reason=result.reason)
                 self.work_changed.emit()

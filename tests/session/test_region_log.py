@@ -47,6 +47,7 @@ def test_everything_comes_back_with_its_history(
     folder = tmp_path_factory.mktemp("sessions")
     first = again(folder)
     first.regions.propose(proposals(seed))
+    first.regions.flush()
     for action, number in actions:
         act(first, action, number)
     second = again(folder)
@@ -96,7 +97,9 @@ def test_work_that_was_begun_takes_earlier_regions_in_as_one_step(tmp_path: Path
 
 
 def test_begun_regions_are_not_mixed_with_earlier_ones(tmp_path: Path) -> None:
-    again(tmp_path).regions.propose(proposals(2))
+    first = again(tmp_path)
+    first.regions.propose(proposals(2))
+    first.open_image(None)
     second = again(tmp_path)
     second.regions.propose([region(1, box(0, 0, 2, 2))])
     second.restore()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
@@ -12,12 +12,11 @@ from qtpy.QtWidgets import (
     QHeaderView,
     QLineEdit,
     QSizePolicy,
-    QTableView,
 )
 
 from napari_ld._gui.files import load_landmarks, save_landmarks
 from napari_ld._gui.forms import Section, ask_file, button, caption
-from napari_ld._gui.tables import LandmarkModel, PointModel
+from napari_ld._gui.tables import LandmarkModel, PointModel, table
 from napari_ld.errors import NapariLDError
 from napari_ld.io.schemes import read_scheme
 from napari_ld.session import Session
@@ -62,7 +61,7 @@ class LandmarksSection(Section):
         )
         self.add_row(self.name, self.add_button, stretch=0)
         self.landmarks = LandmarkModel(self._session)
-        self.list = _table("ld_landmark_list", self.landmarks, "Landmarks of this image; click one to make it current")
+        self.list = table("ld_landmark_list", self.landmarks, "Landmarks of this image; click one to make it current")
         self.list.setFixedHeight(84)
         header = self.list.horizontalHeader()
         if header is not None:
@@ -130,7 +129,7 @@ class LandmarksSection(Section):
 
     def _build_points(self) -> None:
         self.points = PointModel(self._session)
-        self.table = _table("ld_points", self.points, "The current landmark plane by plane; click to go there")
+        self.table = table("ld_points", self.points, "The current landmark plane by plane; click to go there")
         self.table.setMinimumHeight(110)
         # Its own wish of 192 pixels would make the panel scroll on a small screen; it takes what is left instead.
         self.table.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Ignored)
@@ -253,21 +252,3 @@ class LandmarksSection(Section):
         self.next_button.setEnabled(session.next_uncertain(self.visible_plane) is not None)
         self.verify_button.setEnabled(point is not None and not point.verified)
         self.absent_button.setEnabled(track is not None and session.n_planes > 1)
-
-
-def _table(name: str, model: LandmarkModel | PointModel, tip: str) -> QTableView:
-    table = QTableView()
-    table.setObjectName(name)
-    table.setModel(model)
-    table.setToolTip(tip)
-    rows, columns = table.verticalHeader(), table.horizontalHeader()
-    if rows is not None and columns is not None:  # only for the types: a table view has both
-        rows.hide()
-        rows.setDefaultSectionSize(21)
-        columns.setStretchLastSection(True)
-    table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-    table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-    table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    table.setShowGrid(False)
-    table.setTabKeyNavigation(False)  # Tab goes on to the next control
-    return table

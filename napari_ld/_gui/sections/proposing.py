@@ -1,0 +1,181 @@
+"""What to look for: the kind of regions, how many, and examples of them."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QProgressBar, QSizePolicy, QSlider, QVBoxLayout, QWidget
+
+from napari_ld._gui.forms import button, caption, combo, text_line
+from napari_ld.session import Session
+
+# Proposer to its name for people, its tip, and whether it looks for the like of examples. Kept here, since the table of
+# proposers itself would load torch.
+KINDS: dict[str, tuple[str, str, bool]] = {
+    "hierarchy": ("whole image", "divides the image along its boundaries into as many regions as you like", False),
+}
+COUNTS = (5, 10, 20, 30, 50, 75, 100, 150, 200, 300, 400, 600, 800, 1000, 1500, 2000)
+_SETTLE = 400  # ms after the last move of the slider, until all planes are cut anew
+
+
+class ProposeForm(QWidget):
+    """Upper part of the Regions section.
+
+    Attributes
+    ----------
+    propose_wanted, cut_wanted : Signal(str, int)
+        Kind of proposal, and how many regions a plane shall have; ``cut`` is for the visible plane only.
+    cancel_wanted : Signal()
+    example_wanted : Signal(object)
+        Take the next click as an example (True), as a counter-example (False), or no longer (None).
+    outlines_wanted : Signal(bool)
+        Take the outlines of the selected layer as examples (True) or counter-examples.
+    """
+
+    propose_wanted = Signal(str, int)
+    cut_wanted = Signal(str, int)
+    cancel_wanted = Signal()
+    example_wanted = Signal(object)
+    outlines_wanted = Signal(bool)
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+        self.rows = QVBoxLayout(self)
+        self.rows.setContentsMargins(0, 0, 0, 0)
+        self.rows.setSpacing(5)
+        self._build_proposing()
+        self._build_examples()
+        self._settle = QTimer(self)
+        self._settle.setSingleShot(True)
+        self._settle.setInterval(_SETTLE)
+        self._settle.timeout.connect(self.run)
+
+    def _add_row(self, *widgets: QWidget, stretch: int) -> None:
+        row = QHBoxLayout()
+        row.setSpacing(5)
+        for index, widget in enumerate(widgets):
+            row.addWidget(widget, 1 if index == stretch else 0)
+        self.rows.addLayout(row)
+
+    def _build_proposing(self) -> None:
+        self.kinds = combo("ld_kind_of_regions", "What kind of regions to propose")
+        for kind, (title, tip, _) in KINDS.items():
+            self.kinds.addItem(title, kind)
+            self.kinds.setItemData(self.kinds.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
+        self.kinds.activated.connect(lambda row: self.refresh())
+        self.propose = button(
+            "Propose", "ld_propose", "Propose regions on all planes; you can begin to review at once", self.run,
+            primary=True,
+        )  # fmt: skip
+        self.cancel = button(
+            "Cancel", "ld_cancel_regions", "Stop proposing; what was found stays", self.cancel_wanted.emit
+        )
+        self._add_row(caption("find", self.kinds), self.kinds, self.propose, self.cancel, stretch=1)
+        self.counts = QSlider(Qt.Orientation.Horizontal)
+        self.counts.setObjectName("ld_region_count")
+        self.counts.setRange(0, len(COUNTS) - 1)
+        self.counts.setValue(COUNTS.index(100))
+        self.counts.setToolTip("Fewer and larger, or more and smaller regions; decided regions stay as they are")
+        self.counts.valueChanged.connect(self._count_chosen)
+        self._count_text = text_line("ld_region_count_text")
+        self._count_text.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Preferred)
+        self._count_text.setFixedWidth(96)
+        self._add_row(caption("size", self.counts), self.counts, self._count_text, stretch=1)
+        self.progress = QProgressBar()
+        self.progress.setObjectName("ld_regions_progress")
+        self.progress.setFixedHeight(14)
+        self.progress.setToolTip("Planes on which regions were looked for")
+        self.rows.addWidget(self.progress)
+
+    def _build_examples(self) -> None:
+        self.examples = QWidget()
+        grid = QGridLayout(self.examples)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setSpacing(4)
+        self._examples_text = text_line("ld_examples_text")
+        self.example = button("+ Click", "ld_example", "Click an example on the image", partial(self._await, True))
+        self.counter = button(
+            "− Click",
+            "ld_counter_example",
+            "Click a place that is not wanted on the image",
+            partial(self._await, False),
+        )
+        for toggle in (self.example, self.counter):
+            toggle.setCheckable(True)
+        outlines = button(
+            "+ Outlines", "ld_example_outlines", "Take the outlines of the selected Shapes or Labels layer as examples",
+            partial(self.outlines_wanted.emit, True),
+        )  # fmt: skip
+        self.clear = button("Clear", "ld_clear_examples", "Forget all examples", self._session.clear_marks)
+        grid.addWidget(self._examples_text, 0, 0, 1, 4)
+        for column, widget in enumerate((self.example, self.counter, outlines, self.clear)):
+            grid.addWidget(widget, 1, column)
+        self.rows.addWidget(self.examples)
+
+    @property
+    def kind(self) -> str:
+        """Chosen kind of proposal."""
+        return str(self.kinds.currentData())
+
+    @property
+    def count(self) -> int:
+        """Chosen number of regions on a plane."""
+        return COUNTS[self.counts.value()]
+
+    def choose(self, kind: str) -> None:
+        """Choose a kind of proposal."""
+        self.kinds.setCurrentIndex(self.kinds.findData(kind))
+        self.refresh()
+
+    def run(self) -> None:
+        """Ask for proposals on all planes."""
+        self._settle.stop()
+        self.propose_wanted.emit(self.kind, self.count)
+
+    def _count_chosen(self, value: int) -> None:
+        self._show_count()
+        if self._session.regions.book.items and self.kind == "hierarchy":
+            self.cut_wanted.emit(self.kind, self.count)
+            if self._session.n_planes > 1:
+                self._settle.start()
+
+    def _await(self, positive: bool) -> None:
+        pressed = self.example if positive else self.counter
+        self.example_wanted.emit(positive if pressed.isChecked() else None)
+
+    def show_waiting(self, awaited: bool | None) -> None:
+        """Show which click is awaited."""
+        self.example.setChecked(awaited is True)
+        self.counter.setChecked(awaited is False)
+
+    def refresh(self) -> None:
+        """Show the session as it is."""
+        self._show_count()
+        self._show_progress()
+        self._show_examples()
+        self.propose.setEnabled(self._session.image is not None and bool(self._session.encoder))
+
+    def _show_count(self) -> None:
+        self._count_text.setText(f"{self.count} a plane" if self._session.n_planes > 1 else f"{self.count} regions")
+
+    def _show_progress(self) -> None:
+        proposing = self._session.proposing
+        self.progress.setVisible(proposing.running)
+        self.cancel.setVisible(proposing.running)
+        self.propose.setVisible(not proposing.running)
+        self.progress.setRange(0, proposing.total if proposing.done else 0)
+        self.progress.setValue(proposing.done)
+        self.progress.setFormat(f"{proposing.done} / {proposing.total} planes")
+
+    def _show_examples(self) -> None:
+        marks = self._session.marks
+        wanted = KINDS[self.kind][2]
+        self.examples.setVisible(wanted)
+        good = sum(mark.positive for mark in marks)
+        self._examples_text.setText(
+            f"Examples: {good} wanted, {len(marks) - good} not wanted." if marks
+            else "Give an example: click it, or outline it in a Shapes or Labels layer."
+        )  # fmt: skip
+        self.clear.setEnabled(bool(marks))

@@ -1,0 +1,177 @@
+"""The regions of a session: questions to the proposers, their answers, and the review of what they proposed."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from psygnal import Signal
+
+from napari_ld._types import Image, Position
+from napari_ld.errors import RegionError
+from napari_ld.session import tracks as t
+from napari_ld.session.landmarks import LandmarkWork
+from napari_ld.session.region_changes import Change, to_json
+from napari_ld.session.requests import (
+    Mark,
+    Proposed,
+    ProposeRequest,
+    RegionSimilarity,
+    SimilarityRequest,
+    ViewRequest,
+)
+from napari_ld.session.review import RegionReview
+
+
+@dataclass(frozen=True, slots=True)
+class Proposing:
+    """What the proposer is doing, for the progress bar."""
+
+    running: bool = False
+    done: int = 0
+    total: int = 0
+    error: str = ""
+
+
+class RegionWork(LandmarkWork):
+    """Proposals, decisions and accepted pixels of the image; parameters as :class:`ImageWork`.
+
+    Attributes
+    ----------
+    regions : RegionReview
+    marks : tuple of Mark
+        Examples and counter-examples of what is looked for.
+    proposing : Proposing
+    """
+
+    proposing_changed: ClassVar[Signal] = Signal()
+    """Progress, errors, or the examples."""
+
+    def __init__(self, sessions: Path | None = None) -> None:
+        self.regions = RegionReview(self._commit_regions, self.save)
+        self._runs = itertools.count(1)
+        super().__init__(sessions)
+
+    def _take(self, image: Image | None, stem: str) -> None:
+        super()._take(image, stem)
+        self.marks: tuple[Mark, ...] = ()
+        self.proposing = Proposing()
+        self._run: ProposeRequest | None = None
+        self._begun = False
+        self.regions.open_image(image)
+
+    def _commit_regions(self, label: str, change: Change) -> None:
+        self.regions.flush()
+        self.history.record_regions(label, change)
+        self.save({"op": "regions", "label": label, **to_json(change)})
+        self._change_regions(change)
+
+    def _change_regions(self, change: Change) -> None:
+        self.regions.book.apply(change)
+        self.regions.applied(change)
+
+    # --- examples -----------------------------------------------------------------------------------------------------
+
+    def add_mark(self, mark: Mark) -> None:
+        """Add an example or counter-example.
+
+        Raises
+        ------
+        RegionError
+            When the outline is empty, or the click lies outside the image.
+        """
+        if self.image is None:
+            raise RegionError("There is no image to give examples on; open an image or a sample first.")
+        rows, columns = self.image.plane_shape
+        if mark.mask is not None and not mark.mask.area:
+            raise RegionError("The outline holds no pixel of the image; draw it on the image.")
+        if mark.position is not None and not (
+            -0.5 <= mark.position[0] <= rows - 0.5 and -0.5 <= mark.position[1] <= columns - 0.5
+        ):
+            raise RegionError(
+                f"Row {mark.position[0]:.1f}, column {mark.position[1]:.1f} is outside the image of {rows} rows and "
+                f"{columns} columns; click on the image."
+            )
+        self.marks = (*self.marks, mark)
+        self.proposing_changed.emit()
+
+    def clear_marks(self) -> None:
+        """Forget all examples."""
+        self.marks = ()
+        self.proposing_changed.emit()
+
+    # --- questions ----------------------------------------------------------------------------------------------------
+
+    def request_proposals(
+        self, method: str, n_regions: int, visible_plane: int, *, only: bool = False
+    ) -> ProposeRequest | None:
+        """Question for regions, the visible plane first or only; None without an image."""
+        if self.image is None:
+            return None
+        planes = (visible_plane,) if only else t.nearest(range(self.n_planes), visible_plane)
+        self._run = ProposeRequest(
+            *self._asking(self.image), next(self._runs), method, n_regions, self.marks, planes, only
+        )
+        self._begun = False
+        self.proposing = Proposing(True, 0, len(planes))
+        self.proposing_changed.emit()
+        return self._run
+
+    def request_similarity(self) -> SimilarityRequest | None:
+        """Question for the similarity map of the current region; None when it is known or there is no region."""
+        one = self.regions.wants_similarity
+        if self.image is None or one is None:
+            return None
+        item = self.regions.book.items[one]
+        mask = item.origin or item.region.mask
+        return SimilarityRequest(*self._asking(self.image), one, mask, item.region.embedding)
+
+    def request_view(self, kind: str, visible_plane: int, position: Position | None = None) -> ViewRequest | None:
+        """Question for a picture of what the encoder sees; to a ``position`` on the visible plane only."""
+        if self.image is None:
+            return None
+        planes = (visible_plane,) if position is not None else t.nearest(range(self.n_planes), visible_plane)
+        return ViewRequest(*self._asking(self.image), kind, planes, position)
+
+    def _asking(self, image: Image) -> tuple[int, str, Image, str, str, str]:
+        return self.serial, self.context, image, self.encoder, self.stack_kind, self.device
+
+    # --- answers ------------------------------------------------------------------------------------------------------
+
+    def proposing_ended(self, error: str = "") -> None:
+        """The proposer stopped: done, cancelled, or with an error in words."""
+        self.regions.flush()
+        self.proposing = replace(self.proposing, running=False, error=error)
+        self.proposing_changed.emit()
+
+    def _proposed(self, result: Proposed) -> None:
+        run = self._run
+        if run is None or result.run != run.run or result.context != self.context:
+            return
+        replaced: list[int] = []
+        if not self._begun:
+            replaced = [one for one in self.regions.book.items if self._goes(one, run)]
+            self._begun = True
+        self.regions.propose(result.regions, replaced, self._origin(run, result))
+        if not run.only:
+            self.regions.flush()
+        self.proposing = replace(self.proposing, done=result.done, total=result.total)
+        self.proposing_changed.emit()
+
+    def _goes(self, one: int, run: ProposeRequest) -> bool:
+        """Whether a run replaces a region, as long as nobody decided about it."""
+        planes = self.regions.book.items[one].region.planes
+        return not run.only or set(planes) <= set(run.planes)
+
+    def _origin(self, run: ProposeRequest, result: Proposed) -> dict[str, Any]:
+        marks = [
+            {"plane": m.plane, "mask": m.mask.to_text() if m.mask else None, "at": m.position, "positive": m.positive}
+            for m in run.marks
+        ]
+        return {"method": run.method, "n_regions": run.n_regions, "encoder": result.encoder, "examples": marks}
+
+    def _alike(self, result: RegionSimilarity) -> None:
+        if result.context == self.context:
+            self.regions.set_similarity(result.region, result.maps)
