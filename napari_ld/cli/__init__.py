@@ -24,6 +24,7 @@ def build_app() -> typer.Typer:
     from napari_ld.cli.encoders import encoders
     from napari_ld.cli.locate import locate
     from napari_ld.cli.propose import propose
+    from napari_ld.cli.session import replay
     from napari_ld.cli.train import train
 
     app = typer.Typer(
@@ -35,6 +36,10 @@ def build_app() -> typer.Typer:
     app.callback(invoke_without_command=True)(_napari_ld)
     for command in (demo, locate, propose, embed, encoders):
         app.command()(command)
+    session = typer.Typer(add_completion=False, rich_markup_mode=None, help="Saved sessions of the panel.")
+    session.callback()(lambda: None)  # with it, a single command keeps its name
+    session.command()(replay)
+    app.add_typer(session, name="session")
     # --help too belongs to the trainer
     passed_on = {"allow_extra_args": True, "ignore_unknown_options": True}
     app.command(add_help_option=False, context_settings=passed_on)(train)
