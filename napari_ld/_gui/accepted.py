@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_ld._gui import keys, layers
+from napari_ld._gui.departures import Departures
 from napari_ld._types import Box
 
 if TYPE_CHECKING:
@@ -36,9 +37,17 @@ class AcceptedLayer:
     review : RegionReview
     actions : mapping of name to function
         What the keys do, but for those that napari's brush needs.
+    departures : Departures
     """
 
-    def __init__(self, viewer: Viewer, review: RegionReview, actions: Mapping[str, Callable[[], object]]) -> None:
+    def __init__(
+        self,
+        viewer: Viewer,
+        review: RegionReview,
+        actions: Mapping[str, Callable[[], object]],
+        departures: Departures,
+    ) -> None:
+        self._departures = departures
         self._viewer, self._review = viewer, review
         self._actions = {name: action for name, action in actions.items() if name not in keys.PAINTING}
         self._image: ImageLayer | None = None
@@ -57,7 +66,7 @@ class AcceptedLayer:
         self._release()
         self._image = image
         if layer is not None and layer in self._viewer.layers:
-            self._viewer.layers.remove(layer)
+            self._departures.add(layer)
 
     def forget(self, layer: object) -> bool:
         """Take notice that a layer was removed; returns whether it was this one."""

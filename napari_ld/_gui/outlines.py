@@ -14,6 +14,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from napari_ld._gui import keys, layers
+from napari_ld._gui.departures import Departures
 from napari_ld.proposals.regions import Region
 
 if TYPE_CHECKING:
@@ -41,9 +42,17 @@ class Outlines:
     review : RegionReview
     actions : mapping of name to function
         What the keys do.
+    departures : Departures
     """
 
-    def __init__(self, viewer: Viewer, review: RegionReview, actions: Mapping[str, Callable[[], object]]) -> None:
+    def __init__(
+        self,
+        viewer: Viewer,
+        review: RegionReview,
+        actions: Mapping[str, Callable[[], object]],
+        departures: Departures,
+    ) -> None:
+        self._departures = departures
         self._viewer, self._review, self._actions = viewer, review, actions
         self._image: ImageLayer | None = None
         self.layer: Labels | None = None
@@ -57,7 +66,7 @@ class Outlines:
         if layer is not None:
             keys.unbind_layer(layer, self._actions)
             if layer in self._viewer.layers:
-                self._viewer.layers.remove(layer)
+                self._departures.add(layer)
 
     def forget(self, layer: object) -> bool:
         """Take notice that a layer was removed; returns whether it was this one."""

@@ -10,6 +10,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_ld._gui import layers
 from napari_ld._gui.accepted import AcceptedLayer
+from napari_ld._gui.departures import Departures
 from napari_ld._gui.examples import masks_of
 from napari_ld._gui.files import MasksToSave, save_masks
 from napari_ld._gui.outlines import Outlines
@@ -66,9 +67,10 @@ class ReviewDesk(QObject):
         self.awaited: bool | None = None  # whether the next click gives an example (True) or a counter-example (False)
         self.view = ""
         self._look = False
-        self._outlines = Outlines(viewer, session.regions, actions)
-        self._accepted = AcceptedLayer(viewer, session.regions, actions)
-        self._views = ViewLayers(viewer)
+        self._departures = Departures(viewer)
+        self._outlines = Outlines(viewer, session.regions, actions, self._departures)
+        self._accepted = AcceptedLayer(viewer, session.regions, actions, self._departures)
+        self._views = ViewLayers(viewer, self._departures)
         self._proposer = Worker(lambda request, cancelled: propose(request, sources, self._trees, cancelled))
         self._similarity = Worker(lambda request, cancelled: region_similarity(request, sources, cancelled))
         self._viewing = Worker(lambda request, cancelled: show(request, sources, cancelled))
@@ -102,6 +104,7 @@ class ReviewDesk(QObject):
             timer.stop()
         for worker in (self._proposer, self._similarity, self._viewing, self._saving):
             worker.shutdown()
+        self._departures.close()
         self._trees.clear()
         review = self._session.regions
         review.changed.disconnect(self._on_changed)

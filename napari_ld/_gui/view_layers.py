@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_ld._gui import layers
+from napari_ld._gui.departures import Departures
 from napari_ld.session.requests import PlaneView
 
 if TYPE_CHECKING:
@@ -21,10 +22,11 @@ class ViewLayers:
     Parameters
     ----------
     viewer : napari.Viewer or its public proxy
+    departures : Departures
     """
 
-    def __init__(self, viewer: Viewer) -> None:
-        self._viewer = viewer
+    def __init__(self, viewer: Viewer, departures: Departures) -> None:
+        self._viewer, self._departures = viewer, departures
         self._image: ImageLayer | None = None
         self._layers: dict[str, Layer] = {}
 
@@ -44,7 +46,7 @@ class ViewLayers:
         """Take a view away."""
         layer = self._layers.pop(kind, None)
         if layer is not None and layer in self._viewer.layers:
-            self._viewer.layers.remove(layer)
+            self._departures.add(layer)
 
     def show(self, view: PlaneView, n_planes: int) -> None:
         """Draw one plane of a view."""

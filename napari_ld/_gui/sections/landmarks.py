@@ -130,7 +130,7 @@ class LandmarksSection(Section):
     def _build_points(self) -> None:
         self.points = PointModel(self._session)
         self.table = table("ld_points", self.points, "The current landmark plane by plane; click to go there")
-        self.table.setMinimumHeight(110)
+        self.table.setMinimumHeight(76)
         # Its own wish of 192 pixels would make the panel scroll on a small screen; it takes what is left instead.
         self.table.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Ignored)
         for column, width in ((0, 42), (1, 86), (2, 50)):

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
     QGridLayout,
+    QHeaderView,
     QPushButton,
     QSizePolicy,
     QSpinBox,
@@ -28,7 +29,6 @@ from napari_ld.session import Session
 from napari_ld.session.queue import Filter
 from napari_ld.session.requests import Mark
 
-MASKS = "Masks (*.tif *.tiff *.nii *.nii.gz)"
 SHOWN = {
     "to decide": "regions that nobody decided about",
     "accepted": "regions you accepted",
@@ -116,8 +116,13 @@ class RegionsSection(Section):
             header.setDefaultSectionSize(SIDE + 3)
         self.table.setMinimumHeight(110)
         self.table.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Ignored)
-        for column, width in ((0, 88), (1, 46), (2, 74), (3, 48)):
-            self.table.setColumnWidth(column, width)
+        columns = self.table.horizontalHeader()
+        if columns is not None:
+            columns.setStretchLastSection(False)
+            columns.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+            for column, width in ((1, 46), (2, 74), (3, 48), (4, 46)):
+                columns.setSectionResizeMode(column, QHeaderView.ResizeMode.Fixed)
+                self.table.setColumnWidth(column, width)
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.table.clicked.connect(lambda index: self._row_chosen(index.row()))
         selection = self.table.selectionModel()
@@ -213,7 +218,10 @@ class RegionsSection(Section):
             self._row_chosen(row)
 
     def _ask_save(self) -> None:
-        ask_file(self, "ld_save_masks_dialog", "Save masks", MASKS, self.save_wanted.emit, save=True, suffix="tif")
+        from napari_ld.io.labels import WRITERS  # only now: it loads the libraries of all formats
+
+        pattern = f"Masks ({' '.join('*' + suffix for suffix in WRITERS)})"
+        ask_file(self, "ld_save_masks_dialog", "Save masks", pattern, self.save_wanted.emit, save=True, suffix="tif")
 
     # --- what it shows ------------------------------------------------------------------------------------------------
 

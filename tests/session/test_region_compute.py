@@ -1,0 +1,181 @@
+"""From a question about regions to its answers with a real, untrained encoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from napari_ld._types import Embedding, Image
+from napari_ld.errors import ConfigError, RegionError
+from napari_ld.proposals import Mask
+from napari_ld.session import Session
+from napari_ld.session.compute import Sources
+from napari_ld.session.region_compute import Trees, propose, region_similarity, similarity_in
+from napari_ld.session.requests import EmbeddingProgress, Mark, PlaneView, Proposed, RegionSimilarity, SourceReady
+from napari_ld.session.views import Palette, _clusters, show
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    import torch
+
+    from napari_ld.model.checkpoint import ModelHeader, save_model
+    from napari_ld.model.encoder import EncoderConfig, build_encoder
+
+    torch.manual_seed(0)
+    config = EncoderConfig(working_size=64)
+    path = tmp_path_factory.mktemp("encoder") / "own.safetensors"
+    save_model(path, build_encoder(config).eval(), ModelHeader("encoder", "own", config))
+    return str(path)
+
+
+@pytest.fixture
+def session(tmp_path: Path, encoder: str) -> Session:
+    session = Session(tmp_path)
+    session.choose_encoder(encoder)
+    pixels = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(3, 48, 64)), (0, 4, 4))
+    pixels = (255 * (pixels - pixels.min()) / np.ptp(pixels)).astype(np.uint8)
+    session.open_image(Image(pixels, "pyx", spacing=(1.0, 0.5, 0.5)), "noise")
+    return session
+
+
+def run(session: Session, count: int, sources: Sources, trees: Trees, *, only: bool = False) -> list[object]:
+    request = session.request_proposals("hierarchy", count, 1, only=only)
+    assert request is not None
+    results = list(propose(request, sources, trees, lambda: False))
+    for result in results:
+        session.accept(result)
+    session.proposing_ended()
+    return list(results)
+
+
+def test_the_shown_plane_comes_first_and_review_can_begin_with_it(session: Session) -> None:
+    results = run(session, 10, Sources(), Trees())
+    assert isinstance(results[0], SourceReady)
+    assert isinstance(results[-1], EmbeddingProgress)
+    batches = [r for r in results if isinstance(r, Proposed) and r.regions]
+    assert [{p for region in batch.regions for p in region.planes} for batch in batches] == [{1}, {0}, {2}]
+    assert [batch.done for batch in batches] == [1, 2, 3]
+    assert session.work.embedded == 3
+    assert not session.proposing.running
+    assert len(session.regions.queue) == 30
+    area = session.regions.book.items[1].region
+    assert area.area_mm2 == pytest.approx(area.area * 0.25)
+
+
+def test_another_cut_uses_the_kept_tree_and_keeps_decisions(session: Session) -> None:
+    sources, trees = Sources(), Trees()
+    run(session, 10, sources, trees)
+    session.regions.accept()
+    accepted = [item.region for item in session.regions.book.items.values() if item.region.decision == "accepted"]
+    kept = dict(trees._kept)
+    run(session, 25, sources, trees, only=True)
+    assert dict(trees._kept) == kept
+    present = list(session.regions.book.present())
+    assert accepted[0] in present
+    assert sum(region.planes == (1,) for region in present) == 26
+    assert sum(region.planes == (0,) for region in present) == 10
+    trees.clear()
+    assert not trees._kept
+
+
+def test_answers_of_an_older_run_are_dropped(session: Session) -> None:
+    session.choose_stack_kind("volume")
+    request = session.request_proposals("hierarchy", 8, 0)
+    assert request is not None
+    results = list(propose(request, Sources(), Trees(), lambda: False))
+    newer = session.request_proposals("hierarchy", 8, 0)
+    assert newer is not None
+    for result in results:
+        session.accept(result)
+    assert len(session.regions.queue) == 0
+    assert session.request_similarity() is None
+
+
+def test_similarity_is_that_of_the_features_at_each_pixel(session: Session) -> None:
+    sources = Sources()
+    run(session, 10, sources, Trees())
+    request = session.request_similarity()
+    assert request is not None
+    [result] = region_similarity(request, sources, lambda: False)
+    assert isinstance(result, RegionSimilarity)
+    session.accept(result)
+    assert session.regions.wants_similarity is None
+    before = session.regions.region
+    session.regions.grow()
+    assert session.regions.region.area > before.area  # type: ignore[union-attr]
+
+
+def test_similarity_in_a_box_equals_the_naive_one() -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(5, 6, 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=0)
+    embedding = Embedding(vectors, None, (1.5, 1.5), (4.0, 4.0), (24, 32))
+    vector = rng.normal(size=5).astype(np.float32)
+    found = similarity_in(embedding, vector, (3, 5, 20, 30))
+    assert found.shape == (17, 25)
+    unit = vector / np.linalg.norm(vector)
+    for row, column in ((3, 5), (9, 13), (19, 29)):
+        i, j = (row - 1.5) / 4, min((column - 1.5) / 4, 7)
+        top, left = int(i), min(int(j), 6)
+        down, right = i - top, j - left
+        corners = [[float(unit @ vectors[:, min(top + a, 5), left + b]) for b in (0, 1)] for a in (0, 1)]
+        naive = np.array([1 - down, down]) @ np.array(corners) @ np.array([1 - right, right])
+        assert found[row - 3, column - 5] == pytest.approx(naive, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["embedding", "similarity"])
+def test_views_come_plane_by_plane(session: Session, kind: str) -> None:
+    request = session.request_view(kind, 2, (10.0, 20.0) if kind == "similarity" else None)
+    assert request is not None
+    views = [view for view in show(request, Sources(), lambda: False) if isinstance(view, PlaneView)]
+    assert [view.plane for view in views] == ([2] if kind == "similarity" else [2, 1, 0])
+    if kind == "embedding":
+        assert all(view.pixels.dtype == np.uint8 and view.pixels.shape[-1] == 3 for view in views)
+    else:
+        assert views[0].pixels.max() == pytest.approx(1, abs=0.01)
+
+
+def test_clusters_are_those_of_the_encoder_and_unknown_views_are_told(session: Session) -> None:
+    sources = Sources()
+    request = session.request_view("clusters", 0)
+    assert request is not None
+    results = list(show(request, sources, lambda: False))
+    assert all(isinstance(r, PlaneView) and r.pixels.min() >= 1 for r in results)
+    request = session.request_view("depth", 0)
+    assert request is not None
+    with pytest.raises(ConfigError, match="unknown view 'depth'; there are embedding"):
+        list(show(request, sources, lambda: False))
+    without = Embedding(np.zeros((5, 6, 8), np.float32), None, (1.5, 1.5), (4.0, 4.0), (24, 32))
+    with pytest.raises(ConfigError, match="the encoder own has no clusters; choose another encoder"):
+        _clusters(without, "own")
+
+
+def test_colours_are_the_same_for_the_same_vector_and_use_the_range() -> None:
+    rng = np.random.default_rng(0)
+    cells = rng.normal(size=(500, 6)).astype(np.float32) * np.array([5, 4, 3, 0.1, 0.1, 0.1], np.float32)
+    palette = Palette.fit(cells)
+    picture = palette.colours(cells[:12].T.reshape(6, 3, 4))
+    assert np.array_equal(picture[0, 0], palette.colours(cells[:1].T.reshape(6, 1, 1))[0, 0])
+    spread = palette.colours(cells.T.reshape(6, 20, 25)).reshape(-1, 3)
+    assert (spread.min(axis=0) == 0).all()
+    assert (spread.max(axis=0) == 255).all()
+    # The first component is the one with the largest variance.
+    assert np.abs(palette.axes).argmax(axis=0).tolist() == [0, 1, 2]
+
+
+def test_examples_must_lie_on_the_image(session: Session, tmp_path: Path) -> None:
+    session.add_mark(Mark(0, position=(3.0, 4.0)))
+    session.add_mark(Mark(0, mask=Mask.from_array(np.eye(48, 64)), positive=False))
+    assert [mark.positive for mark in session.marks] == [True, False]
+    with pytest.raises(RegionError, match="outside the image of 48 rows and 64 columns"):
+        session.add_mark(Mark(0, position=(48.0, 4.0)))
+    with pytest.raises(RegionError, match="outline holds no pixel"):
+        session.add_mark(Mark(0, mask=Mask.from_array(np.zeros((48, 64)))))
+    session.clear_marks()
+    assert session.marks == ()
+    with pytest.raises(RegionError, match="no image to give examples on"):
+        Session(tmp_path).add_mark(Mark(0, position=(1.0, 1.0)))
