@@ -52,7 +52,7 @@ class AcceptedLayer:
         self._actions = {name: action for name, action in actions.items() if name not in keys.PAINTING}
         self._image: ImageLayer | None = None
         self.layer: Labels | None = None
-        self._obeying = False
+        self._class = 0
         review.painted.connect(self._on_painted)
 
     def close(self) -> None:
@@ -119,7 +119,7 @@ class AcceptedLayer:
             metadata=dict(image.metadata),
             **layers.same_place(image),
         )
-        self.layer.selected_label = self._review.label
+        self._class = 0
         self.layer.events.paint.connect(self._on_stroke)
         self.layer.events.data.connect(self._on_data)
         keys.bind_layer(self.layer, self._actions)
@@ -127,9 +127,10 @@ class AcceptedLayer:
             self._viewer.layers.selection.active = active
 
     def show_class(self) -> None:
-        """Let napari's brush paint the present class."""
-        if self.layer is not None and self.layer.selected_label != self._review.label:
-            self.layer.selected_label = self._review.label
+        """Let napari's brush paint the present class when that changed; what a person chose for the brush stays."""
+        if self.layer is not None and self._class != self._review.label:
+            self._class = self._review.label
+            self.layer.selected_label = self._class
 
     # What a person paints
 

@@ -18,6 +18,7 @@ __all__ = ["Ranking"]
 _WIDTH = 0.15  # cosine distance at which a decision has lost 63 % of its weight
 _WEIGHT = 2.0  # log-odds that one decision adds to its exact like
 _LIMIT = 6.0  # log-odds beyond this are saturated
+_CHUNK = 64  # decisions that are counted in one product of matrices
 _SIZE_WIDTH = 1.0  # in natural logarithms of the area: regions e times as large are less alike
 
 
@@ -41,9 +42,12 @@ class Ranking:
         self._prior = np.log(clipped / (1 - clipped))
         self._votes = np.zeros(len(self._ids))
         self._given: dict[int, float] = {}
-        for region in regions:
-            if region.decision != "undecided":
-                self.decide(region.id, region.decision == "accepted")
+        decided = [row for row, region in enumerate(regions) if region.decision != "undecided"]
+        for first in range(0, len(decided), _CHUNK):
+            rows = decided[first : first + _CHUNK]
+            given = np.array([_WEIGHT if regions[row].decision == "accepted" else -_WEIGHT for row in rows])
+            self._votes += given @ self._likeness(rows)
+            self._given |= dict(zip(self._ids[rows].tolist(), given.tolist(), strict=True))
 
     def decide(self, region_id: int, accepted: bool | None) -> None:
         """Count a decision; None takes it back, a new one replaces the old one.
@@ -59,7 +63,7 @@ class Ranking:
         wanted = 0.0 if accepted is None else (_WEIGHT if accepted else -_WEIGHT)
         change = wanted - self._given.get(region_id, 0.0)
         if change:
-            self._votes += change * self._likeness(row)
+            self._votes += change * self._likeness([row])[0]
         self._given[region_id] = wanted
 
     @property
@@ -72,8 +76,8 @@ class Ranking:
         """Ids by learned score, best first; ties in the order of the table."""
         return self._ids[np.argsort(-self.scores, kind="stable")]
 
-    def _likeness(self, row: int) -> npt.NDArray[np.float64]:
-        """How alike all regions are to one, in [0, 1]."""
-        distance = np.maximum(1 - self._vectors @ self._vectors[row], 0) if self._vectors.shape[1] else 0.0
-        size = (self._log_area - self._log_area[row]) / _SIZE_WIDTH
-        return np.asarray(np.exp(-distance / _WIDTH - size**2 / 2), np.float64)
+    def _likeness(self, rows: list[int]) -> npt.NDArray[np.float64]:
+        """``(len(rows), N)``: how alike all regions are to some, in [0, 1]."""
+        cosines = self._vectors[rows] @ self._vectors.T if self._vectors.shape[1] else np.ones((1, 1), np.float32)
+        size = (self._log_area - self._log_area[rows][:, None]) / _SIZE_WIDTH
+        return np.asarray(np.exp(-np.maximum(1 - cosines, 0) / _WIDTH - size**2 / 2), np.float64)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -56,7 +57,7 @@ class Queue:
         """Read the book anew: regions came or went."""
         items = self._book.items.values()
         rows = tuple(item.region for item in items)
-        self._ranking = Ranking(Regions(rows))
+        self._ranking = Ranking(Regions(tuple(_comparable(rows))))
         self._ids = np.array([region.id for region in rows], np.int64)
         self._row = {region.id: row for row, region in enumerate(rows)}
         self._area = np.array([region.area for region in rows], np.int64)
@@ -151,6 +152,13 @@ class Queue:
         rows = ~self._gone & (self._planes[:, 0] <= plane) & (plane < self._planes[:, 1])
         found = (self._book.items[int(one)].region for one in self._ids[rows])
         return [region for region in found if plane in region.planes]
+
+
+def _comparable(rows: tuple[Region, ...]) -> Iterator[Region]:
+    """Regions with embeddings of one length: those of another encoder than most were made by are like none."""
+    size = Counter(len(region.embedding) for region in rows).most_common(1)[0][0] if rows else 0
+    none = np.zeros(size, np.float32)
+    return (region if len(region.embedding) == size else replace(region, embedding=none) for region in rows)
 
 
 def _extent(region: Region) -> tuple[int, int]:

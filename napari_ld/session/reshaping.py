@@ -217,7 +217,9 @@ def _alike(one: Region, other: Region) -> float:
 def derived(one: int, mask: Mask, sources: Sequence[Region]) -> Item:
     """Item with the id ``one`` and a mask made of others: decision and class of the first source, means of all."""
     weights = np.array([region.area for region in sources], float)
-    vector = np.average([region.embedding for region in sources], axis=0, weights=weights)
+    alike = all(len(region.embedding) == len(sources[0].embedding) for region in sources)  # made by one encoder
+    vectors = [region.embedding for region in (sources if alike else sources[:1])]
+    vector = np.average(vectors, axis=0, weights=weights[: len(vectors)])
     region = replace(
         sources[0],
         id=one,

@@ -284,6 +284,17 @@ def test_a_single_pixel_cannot_be_split(tmp_path: Path) -> None:
     assert "nothing to merge" in review.note
 
 
+def test_regions_of_two_encoders_live_in_one_queue(session: Session) -> None:
+    review = session.regions
+    review.accept()
+    review.propose([region(1, box(1, 6, 6, 14), 0.99, (1, 0, 0)), region(2, box(16, 0, 20, 4), 0.2, (0, 0, 1))])
+    assert len(review.queue) == 6
+    assert review.current == 2
+    review.merge()  # with its like of the other encoder
+    assert len(review.queue) == 5
+    assert np.isfinite(review.queue.scores()).all()
+
+
 def test_the_history_forgets_the_oldest_when_it_grows_too_large() -> None:
     from napari_ld.session.history import History
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 
 from qtpy.QtCore import Qt, QTimer, Signal
@@ -10,10 +11,22 @@ from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QProgressBar, QSizePolicy, 
 from napari_ld._gui.forms import button, caption, combo, text_line
 from napari_ld.session import Session
 
-# Proposer to its name for people, its tip, and whether it looks for the like of examples. Kept here, since the table of
-# proposers itself would load torch.
-KINDS: dict[str, tuple[str, str, bool]] = {
-    "hierarchy": ("whole image", "divides the image along its boundaries into as many regions as you like", False),
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of proposal in words, whether it looks for the like of examples, and whether a number can be chosen."""
+
+    title: str
+    tip: str
+    needs_examples: bool = False
+    counted: bool = False
+
+
+# Kept here, since the table of proposers itself would load torch; a test compares them.
+KINDS: dict[str, Kind] = {
+    "hierarchy": Kind(
+        "whole image", "divides the image along its boundaries into as many regions as you like", counted=True
+    ),
 }
 COUNTS = (5, 10, 20, 30, 50, 75, 100, 150, 200, 300, 400, 600, 800, 1000, 1500, 2000)
 _SETTLE = 400  # ms after the last move of the slider, until all planes are cut anew
@@ -61,9 +74,9 @@ class ProposeForm(QWidget):
 
     def _build_proposing(self) -> None:
         self.kinds = combo("ld_kind_of_regions", "What kind of regions to propose")
-        for kind, (title, tip, _) in KINDS.items():
-            self.kinds.addItem(title, kind)
-            self.kinds.setItemData(self.kinds.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
+        for name, kind in KINDS.items():
+            self.kinds.addItem(kind.title, name)
+            self.kinds.setItemData(self.kinds.count() - 1, kind.tip, Qt.ItemDataRole.ToolTipRole)
         self.kinds.activated.connect(lambda row: self.refresh())
         self.propose = button(
             "Propose", "ld_propose", "Propose regions on all planes; you can begin to review at once", self.run,
@@ -82,7 +95,8 @@ class ProposeForm(QWidget):
         self._count_text = text_line("ld_region_count_text")
         self._count_text.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Preferred)
         self._count_text.setFixedWidth(96)
-        self._add_row(caption("size", self.counts), self.counts, self._count_text, stretch=1)
+        self._count_caption = caption("size", self.counts)
+        self._add_row(self._count_caption, self.counts, self._count_text, stretch=1)
         self.progress = QProgressBar()
         self.progress.setObjectName("ld_regions_progress")
         self.progress.setFixedHeight(14)
@@ -158,6 +172,8 @@ class ProposeForm(QWidget):
         self.propose.setEnabled(self._session.image is not None and bool(self._session.encoder))
 
     def _show_count(self) -> None:
+        for widget in (self._count_caption, self.counts, self._count_text):
+            widget.setVisible(KINDS[self.kind].counted)
         self._count_text.setText(f"{self.count} a plane" if self._session.n_planes > 1 else f"{self.count} regions")
 
     def _show_progress(self) -> None:
@@ -171,7 +187,7 @@ class ProposeForm(QWidget):
 
     def _show_examples(self) -> None:
         marks = self._session.marks
-        wanted = KINDS[self.kind][2]
+        wanted = KINDS[self.kind].needs_examples
         self.examples.setVisible(wanted)
         good = sum(mark.positive for mark in marks)
         self._examples_text.setText(

@@ -176,7 +176,7 @@ class RegionsSection(Section):
     def more_like_this(self) -> None:
         """Take the current region as an example and look for its like."""
         region = self._session.regions.region
-        kind = next((kind for kind, (_, _, examples) in KINDS.items() if examples), None)
+        kind = next((name for name, kind in KINDS.items() if kind.needs_examples), None)
         if region is None or kind is None:
             return
         self._session.clear_marks()
@@ -262,7 +262,7 @@ class RegionsSection(Section):
         self.classes.setCurrentIndex(review.label - 1)
         for widget in self.decisions:
             widget.setEnabled(review.region is not None)
-        self.like.setEnabled(review.region is not None and any(examples for _, _, examples in KINDS.values()))
+        self.like.setEnabled(review.region is not None and any(kind.needs_examples for kind in KINDS.values()))
         self.views.setEnabled(session.image is not None and bool(session.encoder))
         self.this_plane.setEnabled(session.n_planes > 1)
         self.save.setEnabled(bool(review.book))
