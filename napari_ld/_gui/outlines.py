@@ -57,12 +57,12 @@ class Outlines:
         self._image: ImageLayer | None = None
         self.layer: Labels | None = None
         self._edges: tuple[tuple[object, ...], Picture] | None = None
-        self._thick = 1
+        self._gone = False  # the person deleted the layer; it comes back when it is needed for review
 
     def follow(self, image: ImageLayer | None) -> None:
         """Lie on another image, or on none."""
         layer, self.layer = self.layer, None
-        self._image, self._edges = image, None
+        self._image, self._edges, self._gone = image, None, False
         if layer is not None:
             keys.unbind_layer(layer, self._actions)
             if layer in self._viewer.layers:
@@ -72,11 +72,12 @@ class Outlines:
         """Take notice that a layer was removed; returns whether it was this one."""
         ours = self.layer is not None and self.layer == layer
         if ours:
-            self.layer = None
+            self.layer, self._gone = None, True
         return ours
 
     def activate(self) -> None:
-        """Make the layer the active one, so that it gets the keys."""
+        """Make the layer the active one, so that it gets the keys; makes it when it is not there."""
+        self._gone = False
         self.draw()
         if self.layer is not None:
             self.layer.visible = True
@@ -95,7 +96,7 @@ class Outlines:
     def draw(self) -> None:
         """Draw the outlines on the visible plane."""
         image, review = self._image, self._review
-        if image is None or review.image is None or (self.layer is None and not review.book.items):
+        if image is None or review.image is None or self._gone or (self.layer is None and not review.book.items):
             return
         plane = layers.visible_plane(self._viewer, image)
         shape = review.image.plane_shape

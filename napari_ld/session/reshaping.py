@@ -149,7 +149,7 @@ def _halves(mask: Mask) -> list[Mask]:
     inside = np.pad(box[0], 1)
     depth = ndimage.distance_transform_edt(inside)
     seeds = _two_seeds(inside, depth)
-    parts = watershed(-depth, seeds, mask=inside)[1:-1, 1:-1]
+    parts = watershed(-depth, seeds, connectivity=2, mask=inside)[1:-1, 1:-1]
     return [_placed((parts == one)[None], corner, mask.shape) for one in (1, 2)]
 
 

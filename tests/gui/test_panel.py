@@ -58,6 +58,8 @@ def test_without_an_image_the_samples_are_offered(open_panel: Open) -> None:
 
 def test_every_control_has_a_name_a_tip_and_its_turn(open_panel: Open, stack: Array) -> None:
     hand = open_panel(lambda viewer: viewer.add_image(stack))
+    hand.viewer.window.resize(1000, 768)  # a small laptop
+    hand.rest(150)
     kinds = (QAbstractButton, QComboBox, QLineEdit, QTableView, QAbstractSpinBox)
     controls = [w for kind in kinds for w in hand.panel.findChildren(kind) if w.isVisible() and _is_ours(w)]
     assert len(controls) > 15
