@@ -95,5 +95,5 @@ def save_masks(request: MasksToSave) -> str:
     suffix = max((suffix for suffix in WRITERS if path.name.lower().endswith(suffix)), key=len)
     table = path.with_name(f"{path.name[: -len(suffix)]}_regions.csv")
     name = Path(request.image.source).name
-    write_regions(table, [(name, region) for region in request.regions])
+    write_regions(table, [(name, request.image, request.regions)])
     return f"Saved {path.name} and {table.name} in {path.parent}."

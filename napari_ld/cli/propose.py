@@ -53,10 +53,11 @@ def propose(
     also the map of scores, DIR/NAME_score.tif.
     """
     from napari_ld.cli.example_tables import marked_examples
-    from napari_ld.cli.region_files import output_stems, write_regions_table
+    from napari_ld.cli.region_files import output_stems
     from napari_ld.embedding import FeatureSource
     from napari_ld.io.images import image_keys
     from napari_ld.model.zoo import DEFAULT_ENCODER, load_encoder
+    from napari_ld.proposals.table import write_regions
     from napari_ld.storage import Store
 
     marked = marked_examples(example, example_mask, example_point, examples)
@@ -75,7 +76,7 @@ def propose(
                 tell(f"{model.header.name} on {source.device.reason}")
             found.append((key, image, _one_image(source, out / stem, n_regions, like)))
             show(done, len(searched))
-    write_regions_table(out / "regions.csv", found)
+    write_regions(out / "regions.csv", found)
     number = sum(len(regions) for _, _, regions in found)
     tell(f"{len(searched)} {'image' if len(searched) == 1 else 'images'}: {number} regions")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -15,9 +14,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_ld._types import Image
-    from napari_ld.proposals import Region, Regions
-
-COLUMNS = ("id", "image", "plane", "area", "score", "bbox", "centroid", "class", "decision", "area_mm2")
+    from napari_ld.proposals import Regions
 
 
 def output_stems(images: Sequence[Image]) -> list[str]:
@@ -65,40 +62,6 @@ def write_label_maps(stem: Path, image: Image, regions: Regions, scores: npt.NDA
     write_labels(f"{stem}_labels{ending}", maps if image.is_stack else maps[0], image)
     if scores is not None:
         write_scores(f"{stem}_score{ending}", scores if image.is_stack else scores[0], image)
-
-
-def write_regions_table(path: Path, found: Sequence[tuple[str, Image, Regions]]) -> None:
-    """Write the table of all regions; ``id`` is the value in the image's label map.
-
-    ``plane`` is empty for single images and a range for regions of several slices; ``bbox`` holds the first row and
-    column and those after the last, ``centroid`` row and column; both begin with the plane where there are several.
-    """
-    from napari_ld.storage import atomic_write
-
-    with atomic_write(path, "w") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for key, image, regions in found:
-            writer.writerows(_row(key, image, region) for region in regions)
-
-
-def _row(key: str, image: Image, region: Region) -> list[str]:
-    box, centre, planes = region.bbox, region.centroid, region.planes
-    if not image.is_stack:
-        box, centre = (*box[1:3], *box[4:]), centre[1:]  # type: ignore[assignment]  # planes are left out
-    plane = "" if not image.is_stack else str(planes[0]) if len(planes) == 1 else f"{planes[0]}-{planes[-1]}"
-    return [
-        str(region.id),
-        key,
-        plane,
-        str(region.area),
-        f"{region.score:.4f}",
-        " ".join(str(edge) for edge in box),
-        " ".join(f"{place:.2f}" for place in centre),
-        str(region.label or ""),
-        region.decision,
-        "" if region.area_mm2 is None else f"{region.area_mm2:.4f}",
-    ]
 
 
 def _without_suffix(name: str) -> str:

@@ -42,7 +42,7 @@ def replay(
     book = play(read_log(log), log).regions
     write_labels(out, book.masks(image), image)
     if table is not None:
-        write_regions(table, [("", region) for region in book.present()])
+        write_regions(table, [("", image, book.present())])
     print(book.statistics.text)
 
 

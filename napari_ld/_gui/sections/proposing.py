@@ -27,6 +27,7 @@ KINDS: dict[str, Kind] = {
     "hierarchy": Kind(
         "whole image", "divides the image along its boundaries into as many regions as you like", counted=True
     ),
+    "like_examples": Kind("more like examples", "looks for the like of what you click or outline", needs_examples=True),
 }
 COUNTS = (5, 10, 20, 30, 50, 75, 100, 150, 200, 300, 400, 600, 800, 1000, 1500, 2000)
 _SETTLE = 400  # ms after the last move of the slider, until all planes are cut anew
