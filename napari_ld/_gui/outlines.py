@@ -189,7 +189,9 @@ def _draw_current(picture: Picture, region: Region, plane: int, corner: tuple[in
     inside[rows - top + 1, columns - left + 1] = True
     rim = inside & ~ndimage.binary_erosion(inside, np.ones((3, 3)), iterations=thick)
     halo = inside & ~rim & ~ndimage.binary_erosion(inside, np.ones((3, 3)), iterations=2 * thick)
-    for part, value in ((rim, CURRENT), (halo if mask.area > 60 else np.zeros_like(halo), HALO)):
+    if np.count_nonzero(halo) > 0.2 * mask.area:
+        halo[:] = False  # of a thin region it would hide what is inside
+    for part, value in ((rim, CURRENT), (halo, HALO)):
         there = np.argwhere(part) + np.array([top - 1 - corner[0], left - 1 - corner[1]])
         there = there[((there >= 0) & (there < picture.shape)).all(axis=1)]
         picture[tuple(there.T)] = value
