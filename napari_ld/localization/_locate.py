@@ -9,6 +9,7 @@ from napari_ld.embedding.source import FeatureSource
 from napari_ld.embedding.tiling import check_cancelled
 from napari_ld.errors import ConfigError, ImageError
 from napari_ld.localization.coarse import CoarseMatch
+from napari_ld.localization.expected_error import ExpectedError
 from napari_ld.localization.fine import refine_plane
 from napari_ld.localization.images import search_images
 from napari_ld.localization.params import LocateParams
@@ -31,8 +32,10 @@ def _by_plane(search: PlaneSearch, *, ordered: bool) -> StackKind:
     """
 
     def run(query: Query, planes: Sequence[int], refine: bool, progress: Progress) -> Iterator[Match]:
-        sigma = query.params.path_sigma if ordered else query.params.search_sigma
-        return _search(query, search, planes, sigma if refine else None, progress)
+        if ordered:  # nothing is calibrated for these
+            return _search(query, search, planes, query.params.path_sigma if refine else None, progress, None)
+        sigma = query.params.search_sigma if refine else None
+        return _search(query, search, planes, sigma, progress, ExpectedError(query))
 
     return run
 
@@ -108,14 +111,19 @@ def locate(
 
 
 def _search(
-    query: Query, kind: PlaneSearch, planes: Sequence[int], search_sigma: float | None, progress: Progress
+    query: Query,
+    kind: PlaneSearch,
+    planes: Sequence[int],
+    search_sigma: float | None,
+    progress: Progress,
+    expected: ExpectedError | None,
 ) -> Iterator[Match]:
     total, done = len(planes) * (1 if search_sigma is None else 2), 0
     by_plane: dict[int, list[CoarseMatch]] = {plane: [] for plane in planes}
     for match in kind(query, planes):
         on_plane = by_plane[match.plane]
         on_plane.append(_with_click(query, match))
-        yield _match(query, on_plane[-1], "coarse")
+        yield _match(query, on_plane[-1], "coarse", on_plane[-1], expected)
         if len(on_plane) == len(query.landmarks):
             done += 1
             _report(progress, done, total)
@@ -123,8 +131,8 @@ def _search(
         return
     for matches in by_plane.values():
         check_cancelled(query.cancelled)
-        for match in refine_plane(query, matches, search_sigma):
-            yield _match(query, match, "fine")
+        for coarse, match in zip(matches, refine_plane(query, matches, search_sigma), strict=True):
+            yield _match(query, match, "fine", coarse, expected)
         done += 1
         _report(progress, done, total)
 
@@ -137,8 +145,11 @@ def _with_click(query: Query, match: CoarseMatch) -> CoarseMatch:
     return CoarseMatch(match.landmark, match.plane, click, 1.0, match.margin, "verified", point=match.point)
 
 
-def _match(query: Query, match: CoarseMatch, stage: Stage) -> Match:
+def _match(
+    query: Query, match: CoarseMatch, stage: Stage, coarse: CoarseMatch, expected: ExpectedError | None
+) -> Match:
     unit = "px" if query.source.spacing(match.plane) is None else "mm"
+    open_one = expected is not None and match.status in ("confident", "uncertain")
     return Match(
         query.landmarks[match.landmark],
         match.plane,
@@ -147,7 +158,7 @@ def _match(query: Query, match: CoarseMatch, stage: Stage) -> Match:
         match.margin,
         match.status,
         stage,
-        expected_error=None,
+        expected_error=expected.of(coarse, stage) if expected is not None and open_one else None,
         unit="mm" if unit == "mm" else "px",
         point=_within_image(query, match),
     )

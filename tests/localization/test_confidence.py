@@ -7,10 +7,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from napari_ld._types import Image
 from napari_ld.embedding import FeatureSource
 from napari_ld.errors import ConfigError
-from napari_ld.localization import FineStage, LocateParams, Template
+from napari_ld.localization import FineStage, LocateParams, Template, locate
+from napari_ld.localization.coarse import CoarseMatch
 from napari_ld.localization.confidence import Scale, absolute, background, neighbour, status_of
+from napari_ld.localization.expected_error import ExpectedError
 from napari_ld.localization.query import Query
 
 SourceOf = Callable[..., FeatureSource]
@@ -62,3 +65,35 @@ def test_no_neighbour_beyond_the_image(source_of: SourceOf, camera: np.ndarray) 
 def test_params_refuse(make: Callable[[], object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+def _coarse(score: float, margin: float = 0.1) -> CoarseMatch:
+    return CoarseMatch(0, 1, (90.0, 90.0), score, margin, "uncertain")
+
+
+def test_expected_error_falls_with_score_and_margin_and_is_bounded(source_of: SourceOf, camera: np.ndarray) -> None:
+    source = source_of([camera, camera])
+    query = Query(source, [Template("eye", source, 0, (90.0, 90.0))], LocateParams())
+    expected, zero = ExpectedError(query), background(query, 0)
+    good, poor = zero + 0.9 * (1 - zero), zero + 0.6 * (1 - zero)
+    assert expected.of(_coarse(good), "fine") < expected.of(_coarse(poor), "fine")
+    assert expected.of(_coarse(good, 0.4), "coarse") < expected.of(_coarse(good, 0.0), "coarse")
+    assert expected.of(_coarse(-1.0), "fine") == pytest.approx(max(camera.shape) / 2)
+
+
+def test_expected_error_is_in_millimetres_where_the_spacing_is_known(source_of: SourceOf, camera: np.ndarray) -> None:
+    known = source_of([Image(camera, "yx", spacing=(0.5, 0.5))] * 2)
+    unknown = source_of([camera, camera])
+    values = []
+    for source in (known, unknown):
+        matches = list(locate(source, [Template("eye", source, 0, (90.0, 90.0))]))
+        assert [match.expected_error is None for match in matches] == [True, False] * 2  # the click itself has none
+        assert {match.unit for match in matches} == {"mm" if source is known else "px"}
+        values.append([match.expected_error for match in matches if match.expected_error is not None])
+    np.testing.assert_allclose(values[0], np.array(values[1]) / 2)
+
+
+def test_no_expected_error_where_nothing_is_calibrated(source_of: SourceOf, camera: np.ndarray) -> None:
+    source = source_of(np.stack([camera] * 3))
+    found = locate(source, [Template("eye", source, 0, (90.0, 90.0))], stack_kind="volume")
+    assert all(match.expected_error is None for match in found)
