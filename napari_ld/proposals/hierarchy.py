@@ -19,12 +19,11 @@ from napari_ld.proposals.evidence import (
     vectors_at,
 )
 from napari_ld.proposals.job import Job
-from napari_ld.proposals.masks import Mask
 from napari_ld.proposals.merging import MergeParams, boundaries, merge_tree
 from napari_ld.proposals.oversegmentation import balanced, basins, gradient_of
 from napari_ld.proposals.regions import Region
 from napari_ld.proposals.tree import RegionTree
-from napari_ld.proposals.volumes import PlaneGraph, regions_of_volume, volume_tree
+from napari_ld.proposals.volumes import PlaneGraph, masks_of_labels, regions_of_volume, volume_tree
 
 __all__ = ["HierarchyParams", "propose_hierarchy", "region_tree", "tree_of"]
 
@@ -130,11 +129,12 @@ def regions_of_cut(source: FeatureSource, evidence: PlaneEvidence, tree: RegionT
     order = np.argsort(first, kind="stable")  # as the labels are numbered
     vectors = _mean_vectors(evidence, labels, len(present))
     image = source.address(evidence.plane)[0]
+    masks = masks_of_labels(labels[np.newaxis], [evidence.plane])
     return [
         Region(
             id=number,
             image=image,
-            mask=Mask.from_array(labels == number, evidence.plane),
+            mask=masks[number],
             score=float((rank[order[number - 1]] + 1) / len(present)),
             embedding=vectors[number - 1],
             kind="hierarchy",

@@ -14,7 +14,7 @@ from napari_ld.proposals.merging import Edges, MergeParams, joined_edges, merge_
 from napari_ld.proposals.regions import Region
 from napari_ld.proposals.tree import RegionTree
 
-__all__ = ["PlaneGraph", "regions_of_volume", "volume_tree"]
+__all__ = ["PlaneGraph", "masks_of_labels", "regions_of_volume", "volume_tree"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +74,7 @@ def regions_of_volume(
     present, first = np.unique(nodes, return_index=True)
     height = tree.merge_heights[present]
     rank = height.argsort(kind="stable").argsort(kind="stable")
-    masks = _masks(labels, planes)
+    masks = masks_of_labels(labels, planes)
     found = []
     for number, place in enumerate(np.argsort(first, kind="stable"), start=1):
         own = np.flatnonzero(nodes == present[place])
@@ -85,7 +85,7 @@ def regions_of_volume(
     return found
 
 
-def _masks(labels: npt.NDArray[np.int32], planes: Sequence[int]) -> dict[int, Mask]:
+def masks_of_labels(labels: npt.NDArray[np.int32], planes: Sequence[int]) -> dict[int, Mask]:
     """The mask of every region of a label volume (planes, rows, columns), read off in one pass."""
     shape = int(labels.shape[1]), int(labels.shape[2])
     runs: dict[int, list[npt.NDArray[np.int64]]] = {}
