@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-import pydicom
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.filereader import read_partial
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -29,7 +30,7 @@ from napari_ld.io.signatures import DAMAGED, check_plane_size, check_signature, 
 
 __all__ = ["BROKEN", "Header", "NoPixelsError", "is_dicom", "read_header"]
 
-BROKEN = (InvalidDicomError, NotImplementedError, *DAMAGED)
+BROKEN = (InvalidDicomError, BytesLengthException, NotImplementedError, *DAMAGED)
 """What pydicom and its decoders raise on files that are not whole or not understood."""
 
 _TAGS = [
@@ -68,8 +69,25 @@ _TAGS = [
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
 ]
+_ODD_IS_FINE = [
+    "SeriesNumber",
+    "InstanceNumber",
+    "AcquisitionNumber",
+    "TemporalPositionIdentifier",
+    "Modality",
+    "FrameTime",
+    "FrameTimeVector",
+    "SpacingBetweenSlices",
+    "WindowCenter",
+    "WindowWidth",
+]
+_DISPENSABLE = {Tag(name) for name in _ODD_IS_FINE}
 _FIRST_BYTES = 2**16
-_MAX_HEADER_BYTES = 256 * 2**20
+_MAX_HEADER_BYTES = 2**28
+_MAX_UNPACKED_BYTES = 2**26
+_MAX_ELEMENTS = 50_000
+_NUMBERS: list[int | BaseTag] = [Tag(name) for name in _TAGS]
+_PIXEL_NUMBERS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 _PIXEL_TAGS = {(0x7FE0, 0x0008), (0x7FE0, 0x0009), (0x7FE0, 0x0010)}
 _NATIVE = {ImplicitVRLittleEndian, ExplicitVRLittleEndian}
 _UNDEFINED = 0xFFFFFFFF
@@ -152,6 +170,7 @@ def read_header(path: Path) -> Header:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom would quote the values that it finds odd
             dataset, offset, length = _parse(path, force=not marked)
+            _convert(dataset)
             syntax = _transfer_syntax(dataset)
             if length is None:
                 raise NoPixelsError(
@@ -161,10 +180,21 @@ def read_header(path: Path) -> Header:
             native = offset if syntax in _NATIVE and length != _UNDEFINED else None
             frames = frames_of(path, dataset)
             if native is not None:
-                _checkwhole(path, dataset, len(frames), native, length)
+                _check_whole(path, dataset, len(frames), native, length)
     except BROKEN as error:
         raise damaged(path, error) from error
     return Header(path, dataset, str(syntax), native, frames)
+
+
+def _convert(dataset: Dataset) -> None:
+    """Turn raw elements into values now, while an error still names the file; what orders or shows only may be odd."""
+    for tag in list(dataset.keys()):
+        try:
+            dataset[tag]
+        except BROKEN:
+            if tag not in _DISPENSABLE:
+                raise
+            del dataset[tag]
 
 
 def _check_unmarked(path: Path) -> None:
@@ -187,7 +217,7 @@ def _parse(path: Path, force: bool) -> tuple[Dataset, int, int | None]:
             head = BytesIO(file.read(take))
         if str(DeflatedExplicitVRLittleEndian).encode() in head.getvalue()[:2048]:
             return _parse_deflated(path)
-        dataset = pydicom.dcmread(head, stop_before_pixels=True, specific_tags=list(_TAGS), force=force)
+        dataset = read_partial(head, _Until(_PIXEL_NUMBERS), specific_tags=_NUMBERS, force=force)
         place = head.tell()
         found = _pixel_element(head, place, dataset)
         if found is not None:
@@ -215,6 +245,19 @@ def _pixel_element(head: BytesIO, place: int, dataset: Dataset) -> tuple[int, in
     return 12, int(struct.unpack(f"{order}L", raw[8:12])[0])
 
 
+class _Until:
+    """Stops a parser at some elements, and gives up on a file of more elements than any has: zeros look like that."""
+
+    def __init__(self, numbers: frozenset[int]) -> None:
+        self._numbers, self._seen = numbers, 0
+
+    def __call__(self, tag: BaseTag, vr: str | None, length: int) -> bool:
+        self._seen += 1
+        if self._seen > _MAX_ELEMENTS:
+            raise ValueError(f"it has more than {_MAX_ELEMENTS} elements")
+        return int(tag) in self._numbers
+
+
 def _parse_deflated(path: Path) -> tuple[Dataset, int, int | None]:
     """A file whose elements are packed; unpacked with an eye on how much comes out."""
     raw = path.read_bytes()
@@ -226,9 +269,9 @@ def _parse_deflated(path: Path) -> tuple[Dataset, int, int | None]:
     while rest:
         total += len(unpacker.decompress(rest, 2**22))
         rest = unpacker.unconsumed_tail
-        if total > _MAX_HEADER_BYTES:
-            raise ImageError(f"{path} unpacks to more than {_MAX_HEADER_BYTES} bytes; save it without compression")
-    dataset = pydicom.dcmread(BytesIO(raw), stop_before_pixels=False, specific_tags=[*_TAGS, "PixelData"])
+        if total > _MAX_UNPACKED_BYTES:
+            raise ImageError(f"{path} unpacks to more than {_MAX_UNPACKED_BYTES} bytes; save it without compression")
+    dataset = read_partial(BytesIO(raw), _Until(frozenset()), specific_tags=[*_NUMBERS, Tag("PixelData")])
     pixels = dataset.pop("PixelData", None)
     return dataset, 0, None if pixels is None else _UNDEFINED
 
@@ -260,7 +303,7 @@ def _check_pixels(path: Path, dataset: Dataset) -> None:
         raise ImageError(f"{path} has {samples} samples a pixel; expected 1 or 3: export it again")
 
 
-def _checkwhole(path: Path, dataset: Dataset, frames: int, offset: int, length: int) -> None:
+def _check_whole(path: Path, dataset: Dataset, frames: int, offset: int, length: int) -> None:
     """Refuse a file that ends before its pixels do."""
     bits = (
         int(dataset.BitsAllocated) * int(dataset.Rows) * int(dataset.Columns) * int(dataset.get("SamplesPerPixel", 1))

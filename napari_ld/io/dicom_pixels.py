@@ -113,6 +113,10 @@ def read_plane(place: Place, dtype: np.dtype[Any] | None) -> npt.NDArray[Any]:
         ) from error
     except BROKEN as error:
         raise damaged(header.path, error) from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # of decoders written in Rust; it has no public name
+            raise
+        raise damaged(header.path, error) from error
 
 
 def _stored(header: Header) -> tuple[int, bool]:

@@ -104,6 +104,7 @@ def _image(
     if len(names) != finest.ndim or names[-2:] not in (["y", "x"], ["x", "c"]) or set(names) - set("tczpyx"):
         raise ImageError(f"{path} has the axes {''.join(names)} of shape {finest.shape}; expected t, z, y and x")
     _check_size(path, finest, names)
+    _check_chunks(path, levels)
     chosen, source = _chosen_channel(path, finest, names, part)
     key: tuple[Any, ...] = tuple(
         chosen if name == "c" and names[-1] != "c" else 0 if name in "tz" and length == 1 else slice(None)
@@ -140,6 +141,19 @@ def _check_size(path: Path, array: Any, names: list[str]) -> None:
         raise ImageError(f"{path} has {math.prod(across)} chunks a plane; save it in larger chunks")
     if array.dtype.kind not in "biuf":
         raise ImageError(f"{path} holds values of type {array.dtype}; expected real numbers")
+
+
+def _check_chunks(path: Path, levels: list[Any]) -> None:
+    """Refuse chunks that take more than they can hold: they would unpack to far more."""
+    most = 0
+    for level in levels:
+        stored_together = getattr(level, "shards", None) or level.chunks
+        most = max(most, math.prod(int(length) for length in stored_together) * level.dtype.itemsize)
+    for folder, _, files in os.walk(path):
+        for name in files:
+            size = os.path.getsize(os.path.join(folder, name))
+            if not name.startswith(".") and name not in _MARKS and size > 2 * most + 2**16:
+                raise ImageError(f"{path} has a chunk {name} larger than it declares; copy or export it again")
 
 
 def _chosen_channel(path: Path, array: Any, names: list[str], part: str | None) -> tuple[int, str]:

@@ -1,11 +1,16 @@
-"""Unlabelled planes in memory: 8 bit, bounded in size, each with a half-size copy against aliasing.
+"""Unlabelled planes: 8 bit, bounded in size, each with a half-size copy against aliasing.
 
-A *group* is one folder given by the user (one kind of image). Planes of volumes and pages of stacks count singly.
+A *group* is one folder given by the user (one kind of image): pictures, TIFF stacks, NIfTI, NRRD, DICOM series (also
+in folders of their own), zarr. Planes of volumes and pages of stacks count singly. Files are read one after the other;
+what goes beyond :data:`HELD_BYTES` of decoded planes is kept in a file that is mapped into memory, so that the system
+may drop it at will.
 """
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +23,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from napari_ld._types import Image
-from napari_ld.errors import ConfigError
+from napari_ld.errors import ConfigError, StorageError
 from napari_ld.io.images import read_images
 from napari_ld.model.preprocessing import IntensityNormalization
+from napari_ld.storage import default_root
 
 # Planes with less contrast than this (standard deviation of the 0-255 scale) teach nothing: empty slices of a volume.
 _MIN_CONTRAST = 6.0
+HELD_BYTES = 1024 * 2**20
+"""Decoded planes that are kept in memory, about; those beyond lie in a file."""
+_FILE_BYTES = 256 * 2**20
+_LIMIT_PIXELS = 64 * 2**20  # of a volume, looked at for its intensity limits
 
 
 @dataclass(frozen=True)
@@ -85,7 +95,8 @@ def load_dataset(
     Parameters
     ----------
     folders : sequence of path
-        One group each. Files that cannot be read stop the run: nothing is dropped silently.
+        One group each; also single files and zarr folders. Files that cannot be read stop the run: nothing is dropped
+        silently. Of several DICOM series in a folder all are taken. Label images are left out, and this is reported.
     longest_side : int
         Planes larger than this are reduced to it.
     exclude : iterable of str
@@ -101,11 +112,16 @@ def load_dataset(
     if weights is not None and len(weights) != len(folders):
         raise ConfigError(f"{len(weights)} weights for {len(folders)} data folders: give one for each, in order")
     excluded = set(exclude)
-    groups = []
+    groups, kept = [], _Shelf(HELD_BYTES)
     for index, folder in enumerate(folders):
-        images = [image for image in read_images([folder]) if Path(image.source).name not in excluded]
+        found = [image for image in read_images([folder], several="all") if Path(image.source).name not in excluded]
+        images = [image for image in found if image.kind == "image"]
+        if len(images) < len(found):
+            report(f"{folder}: {len(found) - len(images)} label images left out")
         planes = [
-            plane for image in images for plane in _planes(image, longest_side, normalization, max_planes_per_volume)
+            kept.put(plane)
+            for image in images
+            for plane in _planes(image, longest_side, normalization, max_planes_per_volume)
         ]
         report(f"{folder}: {len(images)} images, {len(planes)} planes")
         if planes:
@@ -114,6 +130,53 @@ def load_dataset(
     if not groups:
         raise ConfigError(f"no image to train on in {', '.join(map(str, folders))}: give folders that hold images")
     return Dataset(tuple(groups))
+
+
+class _Shelf:
+    """Keeps planes in memory up to a limit, and those beyond in files that vanish with the last tensor on them."""
+
+    def __init__(self, held_bytes: int) -> None:
+        self._left = held_bytes
+        self._chunk: npt.NDArray[np.uint8] = np.empty(0, np.uint8)
+        self._used = 0
+
+    def put(self, plane: Plane) -> Plane:
+        """The same plane, in memory or on disk.
+
+        Raises
+        ------
+        StorageError
+            When there is no room on the disk either.
+        """
+        size = sum(level.numel() for level in plane.levels)
+        if size <= self._left:
+            self._left -= size
+            return plane
+        first, second = (self._mapped(level) for level in plane.levels)
+        return Plane((first, second), plane.image)
+
+    def _mapped(self, level: Tensor) -> Tensor:
+        count = level.numel()
+        if self._used + count > self._chunk.size:
+            self._chunk, self._used = _mapped_file(max(_FILE_BYTES, count)), 0
+        place = self._chunk[self._used : self._used + count].reshape(tuple(level.shape))
+        place[...] = level.numpy()
+        self._used += count
+        return torch.from_numpy(place)
+
+
+def _mapped_file(size: int) -> npt.NDArray[np.uint8]:
+    """Room on disk; the file has no name, or loses it when the process ends."""
+    try:
+        default_root().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=default_root()) as file:
+            os.posix_fallocate(file.fileno(), 0, size) if hasattr(os, "posix_fallocate") else file.truncate(size)
+            return np.memmap(file, np.uint8, "r+", shape=(size,))
+    except OSError as error:
+        raise StorageError(
+            f"cannot keep {size} bytes of decoded images in {default_root()}: {error.strerror}; free some space, or "
+            "name another folder in the environment variable NAPARI_LD_CACHE"
+        ) from error
 
 
 def _group_name(folder: Path) -> str:
@@ -125,7 +188,11 @@ def _planes(image: Image, longest: int, normalization: IntensityNormalization, m
     count = image.n_planes
     indices = range(count) if count <= most else np.linspace(0, count - 1, most).astype(int)
     volume = image.axes.startswith("z")
-    limits = normalization.limits(np.stack([image.plane(int(i)) for i in indices])) if volume else None
+    rows, columns = image.plane_shape
+    step = max(1, round((len(indices) * rows * columns / _LIMIT_PIXELS) ** 0.5))
+    limits = None
+    if volume:
+        limits = normalization.limits(np.stack([image.plane(int(i))[::step, ::step] for i in indices]))
     for index in indices:
         pixels = image.plane(int(index))
         scaled = normalization.apply(pixels, limits) * normalization.std + normalization.mean

@@ -363,7 +363,7 @@ class TestBadFiles:
         dataset = pydicom.dcmread(path)
         dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
         dataset.save_as(path)
-        monkeypatch.setattr("napari_ld.io.dicom_headers._MAX_HEADER_BYTES", 2**22)
+        monkeypatch.setattr("napari_ld.io.dicom_headers._MAX_UNPACKED_BYTES", 2**22)
         with pytest.raises(ImageError, match="unpacks to more than 4194304 bytes"):
             read_image(path)
 

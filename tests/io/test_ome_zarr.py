@@ -148,6 +148,13 @@ class TestBadInput:
         with pytest.raises(ImageError, match=message):
             read_image(tmp_path / "a.zarr")
 
+    def test_a_chunk_that_unpacks_to_more_than_it_declares(self, tmp_path: Path) -> None:
+        zarr.save_array(tmp_path / "a.zarr", STACK)
+        chunk = next(path for path in (tmp_path / "a.zarr").rglob("*") if path.is_file() and path.name != "zarr.json")
+        chunk.write_bytes(bytes(2**18))
+        with pytest.raises(ImageError, match="larger than it declares"):
+            read_image(tmp_path / "a.zarr")
+
     def test_axes_channels_and_values_that_are_not_understood(self, tmp_path: Path) -> None:
         with pytest.raises(ImageError, match="has the axes xyz"):
             read_image(_multiscale(tmp_path / "a.zarr", STACK, "xyz"))
