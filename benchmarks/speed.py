@@ -24,6 +24,7 @@ import numpy as np
 from benchmarks.machine import write_results
 from benchmarks.report import align
 from benchmarks.subjects import model_of, texture
+from napari_ld._types import Image
 
 PAPER = "ld-paper"
 _SIZE = 512
@@ -35,6 +36,8 @@ LIMITS: dict[str, tuple[str, float | None]] = {
     "embedding of a further 512² image": ("ms", 150),
     "click to coarse points, 512² stack": ("ms", 300),
     "napari-ld --help": ("s", 0.5),
+    "CT series, all planes, processor time, pydicom alone = 1": ("x", 1.3),
+    "CT series, first plane, processor time, pydicom alone = 1": ("x", None),
     "opening the panel, above an empty dock": ("s", 0.5),
     "private memory above idle, 512² stack": ("MB", 1000),
 }
@@ -47,6 +50,13 @@ def time_of(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
+
+
+def processor_time(work: Callable[[], object]) -> float:
+    """Seconds of the processor in one call, which other load on the machine changes little."""
+    started = time.process_time()
+    work()
+    return time.process_time() - started
 
 
 def time_embeddings(encoders: Sequence[str], rounds: int, samples: Samples) -> None:
@@ -130,6 +140,29 @@ def time_panel(rounds: int, samples: Samples) -> bool | None:
     return loaded
 
 
+def planes_of(image: Image) -> list[Any]:
+    """Read all planes."""
+    return [image.plane(index) for index in range(image.n_planes)]
+
+
+def time_series(planes: int, rounds: int, samples: Samples) -> None:
+    """Open a series of 512 x 512 planes and read them all, by turns with pydicom decoding the same files."""
+    import pydicom
+
+    from benchmarks.synthetic import write_series
+    from napari_ld.io.images import read_image
+
+    with tempfile.TemporaryDirectory(prefix="napari-ld-") as name:
+        volume = np.random.default_rng(0).integers(0, 4000, (planes, _SIZE, _SIZE)).astype(np.uint16)
+        paths = write_series(Path(name), volume, elements={"BitsStored": 12, "HighBit": 11})
+        for _ in range(rounds):
+            alone = processor_time(lambda: [pydicom.dcmread(path).pixel_array for path in paths])
+            first = processor_time(lambda: read_image(name).plane(0))
+            everything = processor_time(lambda: planes_of(read_image(name)))
+            record(samples, "CT series, all planes, processor time, pydicom alone = 1", "napari-ld", everything / alone)
+            record(samples, "CT series, first plane, processor time, pydicom alone = 1", "napari-ld", first / alone)
+
+
 def weigh(encoders: Mapping[str, int], samples: Samples) -> None:
     """Measure private memory, each encoder in a fresh process."""
     for name, planes in encoders.items():
@@ -173,7 +206,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Lay out the summary as text."""
     lines = [["what", "whose", "median", "range", "unit", "n", "limit", "x fast"]]
     for row in rows:
-        digits = 2 if row["unit"] == "s" else 0
+        digits = 2 if row["unit"] in ("s", "x") else 0
         limit = f"{row['limit']:g} {'kept' if row['kept'] else 'MISSED'}" if "limit" in row else ""
         ratio = f"{row['ratio']:.1f}" if "ratio" in row else ""
         spread = f"{row['least']:.{digits}f} to {row['most']:.{digits}f}"
@@ -184,13 +217,14 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what was asked for and print the table."""
-    parts = ("embedding", "click", "help", "panel", "memory")
+    parts = ("embedding", "click", "help", "panel", "memory", "series")
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__)
     parser.add_argument("--encoder", default="fast", help="fast (random weights), bundled name or file")
     parser.add_argument("--only", nargs="+", choices=parts, default=list(parts))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--planes", type=int, default=100, help="planes of the clicked stack; twice as many for memory")
     parser.add_argument("--paper-planes", type=int, default=100, help=f"the same for {PAPER}, which is slow to embed")
+    parser.add_argument("--series-planes", type=int, default=400, help="planes of the DICOM series that is opened")
     parser.add_argument("--output", type=Path, help="JSON file for the results")
     options = parser.parse_args(arguments)
     both = [options.encoder, PAPER]
@@ -206,6 +240,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         time_help(options.rounds, samples)
     if "panel" in options.only:
         torch_loaded = time_panel(max(1, options.rounds // 2), samples)
+    if "series" in options.only:
+        time_series(options.series_planes, max(1, options.rounds // 2), samples)
     if "memory" in options.only:
         weigh({name: 2 * count for name, count in planes.items()}, samples)
     rows = summary(samples, options.encoder)

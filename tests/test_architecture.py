@@ -55,7 +55,7 @@ WINDOW_LIBRARIES = {"napari", "qtpy", "magicgui", "superqt", "PyQt6", "PySide6",
 # Import name -> name of the distribution, where they differ.
 DISTRIBUTIONS = {"PIL": "pillow", "nrrd": "pynrrd", "skimage": "scikit-image", "sklearn": "scikit-learn"}
 OPTIONAL = {"highdicom"}  # an extra, asked for where it is used
-DECODERS = {"pyjpegls", "pylibjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle", "python-gdcm"}  # pydicom imports them
+DECODERS = {"pyjpegls", "pylibjpeg", "pylibjpeg-openjpeg", "python-gdcm"}  # pydicom imports them
 
 
 def _name(path: Path) -> str:

@@ -19,7 +19,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import UID, JPEG2000TransferSyntaxes, JPEGLSTransferSyntaxes
+from pydicom.uid import UID, JPEG2000TransferSyntaxes, JPEGLSTransferSyntaxes, RLELossless
 
 from napari_ld.errors import ImageError
 from napari_ld.io.dicom_frames import Frame
@@ -113,10 +113,6 @@ def read_plane(place: Place, dtype: np.dtype[Any] | None) -> npt.NDArray[Any]:
         ) from error
     except BROKEN as error:
         raise damaged(header.path, error) from error
-    except BaseException as error:
-        if type(error).__name__ != "PanicException":  # of decoders written in Rust; it has no public name
-            raise
-        raise damaged(header.path, error) from error
 
 
 def _stored(header: Header) -> tuple[int, bool]:
@@ -169,6 +165,8 @@ def _decoded(header: Header, frame: Frame) -> npt.NDArray[Any]:
         options: dict[str, Any] = {}
         if uid in JPEGLSTransferSyntaxes:
             options["decoding_plugin"] = "pyjpegls"
+        elif uid == RLELossless:
+            options["decoding_plugin"] = "pydicom"  # the faster one of pylibjpeg panics on damaged frames
         elif uid in JPEG2000TransferSyntaxes:
             options["decoding_plugin"] = "pylibjpeg"
         raw = pixel_array(
@@ -203,7 +201,8 @@ def _values(raw: npt.NDArray[Any], header: Header, frame: Frame, dtype: np.dtype
     if dtype.kind == "f":
         values: npt.NDArray[Any] = raw.astype(np.float64) * frame.slope + frame.intercept
         return values.astype(np.float32)
-    shifted = raw.astype(dtype)
+    alike = raw.dtype.itemsize == dtype.itemsize and raw.flags.writeable
+    shifted = raw.view(dtype) if alike else raw.astype(dtype)  # whole numbers, which wrap round and back again
     if frame.slope != 1:
         shifted *= dtype.type(frame.slope)
     shifted += dtype.type(frame.intercept)
