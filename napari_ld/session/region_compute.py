@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,7 +47,7 @@ class Trees:
         from napari_ld.proposals.evidence import plane_evidence
         from napari_ld.proposals.hierarchy import tree_of
 
-        key = (request.serial, request.context, plane, dataclasses.replace(params, n_regions=1))
+        key = (request.serial, request.context, plane, replace(params, n_regions=1))
         if key not in self._kept:
             evidence = plane_evidence(source, plane, cancelled)
             self._kept[key] = evidence, tree_of(evidence, params)
@@ -75,6 +76,13 @@ def propose(request: ProposeRequest, sources: Sources, trees: Trees, cancelled: 
     yield SourceReady(request.serial, request.context, name, device, source.device.reason)
     sha = source.model.sha256[:16]
     total = len(request.planes)
+    if request.method == "hierarchy" and _joins_slices(request):
+        # Regions of a whole volume come when its last slice was seen; until then the shown slice can be reviewed.
+        [(_, first)] = _cuts(replace(request, planes=request.planes[:1]), source, trees, cancelled)
+        yield Proposed(request.serial, request.context, request.run, first, 1, total, sha, provisional=True)
+        for done, plane in enumerate(request.planes, start=1):
+            source.plane(plane, cancelled)
+            yield Proposed(request.serial, request.context, request.run, (), done, total, sha, provisional=True)
     for done, batch in _batches(request, source, trees, cancelled):
         yield Proposed(request.serial, request.context, request.run, batch, done, total, sha)
     yield Proposed(request.serial, request.context, request.run, (), total, total, sha)
@@ -87,10 +95,8 @@ def _batches(
 ) -> Iterator[tuple[int, tuple[Any, ...]]]:
     from napari_ld.proposals import PROPOSERS, stream_regions
 
-    params = params_of(request.method, request.n_regions)
-    one_by_one = request.only or request.stack_kind != "volume" or len(request.planes) == 1
-    if request.method == "hierarchy" and one_by_one:
-        yield from _cuts(request, source, trees, params, cancelled)
+    if request.method == "hierarchy" and not _joins_slices(request):
+        yield from _cuts(request, source, trees, cancelled)
         return
     done = 0
 
@@ -101,7 +107,7 @@ def _batches(
     for table in stream_regions(
         source,
         request.method,
-        params=params,
+        params=params_of(request.method, request.n_regions),
         examples=[_example(source, mark) for mark in request.marks] if PROPOSERS[request.method].needs_examples else (),
         stack_kind="volume" if request.stack_kind == "volume" else "images",
         planes=request.planes,
@@ -111,17 +117,23 @@ def _batches(
         yield done + 1, tuple(table)
 
 
+def _joins_slices(request: ProposeRequest) -> bool:
+    """Whether regions of several slices shall become one."""
+    return request.stack_kind == "volume" and len(request.planes) > 1
+
+
 def _cuts(
-    request: ProposeRequest, source: FeatureSource, trees: Trees, params: Any, cancelled: IsCancelled
+    request: ProposeRequest, source: FeatureSource, trees: Trees, cancelled: IsCancelled
 ) -> Iterator[tuple[int, tuple[Any, ...]]]:
     from napari_ld.proposals.hierarchy import regions_of_cut
 
+    params = params_of(request.method, request.n_regions)
     for done, plane in enumerate(request.planes, start=1):
         evidence, tree = trees.get(request, source, plane, params, cancelled)
         spacing = source.spacing(plane)
         found = regions_of_cut(source, evidence, tree, request.n_regions)
         scale = None if spacing is None else spacing[0] * spacing[1]
-        yield done, tuple(dataclasses.replace(r, area_mm2=None if scale is None else r.area * scale) for r in found)
+        yield done, tuple(replace(r, area_mm2=None if scale is None else r.area * scale) for r in found)
 
 
 def params_of(method: str, n_regions: int) -> Any:

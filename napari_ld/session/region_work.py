@@ -150,11 +150,10 @@ class RegionWork(LandmarkWork):
         run = self._run
         if run is None or result.run != run.run or result.context != self.context:
             return
-        replaced: list[int] = []
-        if not self._begun:
-            replaced = [one for one in self.regions.book.items if self._goes(one, run)]
-            self._begun = True
-        self.regions.propose(result.regions, replaced, self._origin(run, result))
+        if result.regions or (result.done == result.total and not result.provisional):
+            old = [] if self._begun else [one for one in self.regions.book.items if self._goes(one, run)]
+            self._begun = not result.provisional
+            self.regions.propose(result.regions, old, self._origin(run, result))
         if not run.only:
             self.regions.flush()
         self.proposing = replace(self.proposing, done=result.done, total=result.total)

@@ -140,7 +140,10 @@ class ProposeRequest(SourceRequest):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Proposed:
-    """Some proposals of a run; ``done`` of ``total`` planes were searched; ``encoder`` is the hash of its weights."""
+    """Some proposals of a run; ``done`` of ``total`` planes were searched; ``encoder`` is the hash of its weights.
+
+    ``provisional`` ones can be reviewed at once; the next batch replaces those that nobody decided about by then.
+    """
 
     serial: int
     context: str
@@ -149,6 +152,7 @@ class Proposed:
     done: int
     total: int
     encoder: str = ""
+    provisional: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

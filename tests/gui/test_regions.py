@@ -348,7 +348,7 @@ def _is_part(widget: Any) -> bool:
 
 
 def test_the_kinds_in_the_panel_are_those_of_the_table() -> None:
-    assert list(KINDS) == list(PROPOSERS)
+    assert sorted(KINDS) == sorted(PROPOSERS)
     for name, kind in KINDS.items():
         assert kind.needs_examples == PROPOSERS[name].needs_examples
         assert kind.counted == hasattr(PROPOSERS[name].params(), "n_regions")

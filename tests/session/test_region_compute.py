@@ -95,6 +95,22 @@ def test_answers_of_an_older_run_are_dropped(session: Session) -> None:
     assert session.request_similarity() is None
 
 
+def test_of_a_volume_the_shown_slice_can_be_reviewed_until_all_slices_were_seen(session: Session) -> None:
+    session.choose_stack_kind("volume")
+    request = session.request_proposals("hierarchy", 8, 1)
+    assert request is not None
+    batches = [r for r in propose(request, Sources(), Trees(), lambda: False) if isinstance(r, Proposed)]
+    session.accept(batches[0])
+    assert {region.planes for region in session.regions.book.present()} == {(1,)}
+    session.regions.accept()
+    for result in batches[1:]:
+        session.accept(result)
+    present = list(session.regions.book.present())
+    assert session.regions.book.statistics.accepted == 1
+    assert len(present) == 1 + 8
+    assert any(len(region.planes) > 1 for region in present)
+
+
 def test_similarity_is_that_of_the_features_at_each_pixel(session: Session) -> None:
     sources = Sources()
     run(session, 10, sources, Trees())

@@ -24,10 +24,12 @@ class Kind:
 
 # Kept here, since the table of proposers itself would load torch; a test compares them.
 KINDS: dict[str, Kind] = {
+    "clusters": Kind("encoder's clusters", "the encoder's own clusters: the same one means the same on every image"),
     "hierarchy": Kind(
         "whole image", "divides the image along its boundaries into as many regions as you like", counted=True
     ),
     "like_examples": Kind("more like examples", "looks for the like of what you click or outline", needs_examples=True),
+    "unusual": Kind("unusual places", "what is rare in this stack, as it may be a lesion"),
 }
 COUNTS = (5, 10, 20, 30, 50, 75, 100, 150, 200, 300, 400, 600, 800, 1000, 1500, 2000)
 _SETTLE = 400  # ms after the last move of the slider, until all planes are cut anew
@@ -78,6 +80,7 @@ class ProposeForm(QWidget):
         for name, kind in KINDS.items():
             self.kinds.addItem(kind.title, name)
             self.kinds.setItemData(self.kinds.count() - 1, kind.tip, Qt.ItemDataRole.ToolTipRole)
+        self.kinds.setCurrentIndex(self.kinds.findData("hierarchy"))
         self.kinds.activated.connect(lambda row: self.refresh())
         self.propose = button(
             "Propose", "ld_propose", "Propose regions on all planes; you can begin to review at once", self.run,
@@ -152,7 +155,8 @@ class ProposeForm(QWidget):
     def _count_chosen(self, value: int) -> None:
         self._show_count()
         if self._session.regions.book.items and self.kind == "hierarchy":
-            self.cut_wanted.emit(self.kind, self.count)
+            if self._session.stack_kind != "volume":
+                self.cut_wanted.emit(self.kind, self.count)
             if self._session.n_planes > 1:
                 self._settle.start()
 
@@ -175,7 +179,8 @@ class ProposeForm(QWidget):
     def _show_count(self) -> None:
         for widget in (self._count_caption, self.counts, self._count_text):
             widget.setVisible(KINDS[self.kind].counted)
-        self._count_text.setText(f"{self.count} a plane" if self._session.n_planes > 1 else f"{self.count} regions")
+        whole = self._session.n_planes == 1 or self._session.stack_kind == "volume"
+        self._count_text.setText(f"{self.count} regions" if whole else f"{self.count} a plane")
 
     def _show_progress(self) -> None:
         proposing = self._session.proposing
