@@ -1,9 +1,9 @@
 """How far off an answer probably is: a calibrated distance instead of a cosine.
 
 The expected error is ``exp(b . x)`` pixels of the working scale, where x holds a constant and what the coarse search
-has seen of an answer (:class:`Evidence`). The coefficients b were fitted by Poisson regression to the errors of encoders
-on images that they had never seen (``python -m benchmarks.confidence``, which also says how well coefficients from the
-other image sets serve on each set). [reconstruction: ours]
+has seen of an answer (:class:`Evidence`). The coefficients b were fitted by Poisson regression to the errors of
+encoders on images that they had never seen (``python -m benchmarks.confidence``, which also says how well coefficients
+from the other image sets serve on each set). [reconstruction: ours]
 """
 
 from __future__ import annotations
