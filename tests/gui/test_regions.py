@@ -352,3 +352,44 @@ def test_the_kinds_in_the_panel_are_those_of_the_table() -> None:
     for name, kind in KINDS.items():
         assert kind.needs_examples == PROPOSERS[name].needs_examples
         assert kind.counted == hasattr(PROPOSERS[name].params(), "n_regions")
+
+
+def test_more_like_what_is_clicked_outlined_or_current(hand: Hand) -> None:
+    session = hand.panel.session
+    plane = hand.panel._desk.visible_plane
+    hand.choose("ld_kind_of_regions", "more like examples")
+    hand.rest()
+    hand.press("ld_propose")
+    hand.wait(lambda: "at least one positive example" in hand.text("ld_regions_error"))
+    # A click, a counter-example, and what a Shapes layer outlines.
+    for name, place in (("ld_example", (40.0, 60.0)), ("ld_counter_example", (80.0, 20.0))):
+        hand.press(name)
+        hand.rest()
+        hand.viewer.reset_view()
+        hand.rest()
+        hand.click(place, plane)
+        hand.rest()
+        assert session.marks[-1].position == pytest.approx(place, abs=1)
+    assert [mark.positive for mark in session.marks] == [True, False]
+    square = np.array([[plane * 2, 10, 10], [plane * 2, 10, 30], [plane * 2, 30, 30], [plane * 2, 30, 10]], float)
+    hand.viewer.add_shapes([square], shape_type="polygon")
+    hand.rest()
+    hand.press("ld_example_outlines")
+    hand.rest()
+    assert session.marks[-1].mask is not None
+    assert session.marks[-1].mask.planes == (plane,)
+    assert "2 wanted, 1 not wanted" in hand.text("ld_examples_text")
+    hand.press("ld_propose")
+    hand.wait(lambda: not session.proposing.running, 120_000)
+    hand.rest()
+    assert hand.text("ld_regions_error") == ""
+    assert {region.kind for region in review(hand).book.present()} <= {"like_examples"}
+    # The current region as the only example, by its key.
+    hand.press("ld_clear_examples")
+    assert session.marks == ()
+    if review(hand).region is None:
+        return  # an untrained encoder may find nothing
+    press(hand, Key.Key_L)
+    assert len(session.marks) == 1
+    hand.wait(lambda: not session.proposing.running, 120_000)
+    assert hand.text("ld_regions_error") == ""
