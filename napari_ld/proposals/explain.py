@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from napari_ld._types import Position
+from napari_ld._types import Embedding, Position
 from napari_ld.embedding import FeatureSource
 from napari_ld.proposals.appearance import Basis, common_basis, resampled
 from napari_ld.proposals.evidence import vectors_at
@@ -37,7 +37,13 @@ class EmbeddingView:
     def picture(self, source: FeatureSource, plane: int) -> npt.NDArray[np.uint8]:
         """``(rows, columns, 3)`` colours of a plane, at the size of the stored image."""
         embedding = source.plane(plane)
-        maps = resampled(self.basis.project(embedding), embedding, source.shape(plane))
+        return self._shaded(resampled(self.basis.project(embedding), embedding, source.shape(plane)))
+
+    def colours(self, embedding: Embedding) -> npt.NDArray[np.uint8]:
+        """``(h, w, 3)`` colours of the cells of a plane's features."""
+        return self._shaded(self.basis.project(embedding))
+
+    def _shaded(self, maps: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
         scaled = 0.5 + maps / (2 * _REACH * self.spread[:, None, None])
         return np.asarray(np.moveaxis(np.clip(scaled, 0, 1) * 255, 0, -1).round(), np.uint8)
 

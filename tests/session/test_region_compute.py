@@ -15,7 +15,7 @@ from napari_ld.session import Session
 from napari_ld.session.compute import Sources
 from napari_ld.session.region_compute import Trees, propose, region_similarity, similarity_in
 from napari_ld.session.requests import EmbeddingProgress, Mark, PlaneView, Proposed, RegionSimilarity, SourceReady
-from napari_ld.session.views import Palette, _clusters, show
+from napari_ld.session.views import _clusters, show
 
 
 @pytest.fixture(scope="module")
@@ -168,19 +168,6 @@ def test_clusters_are_those_of_the_encoder_and_unknown_views_are_told(session: S
     without = Embedding(np.zeros((5, 6, 8), np.float32), None, (1.5, 1.5), (4.0, 4.0), (24, 32))
     with pytest.raises(ConfigError, match="the encoder own has no clusters; choose another encoder"):
         _clusters(without, "own")
-
-
-def test_colours_are_the_same_for_the_same_vector_and_use_the_range() -> None:
-    rng = np.random.default_rng(0)
-    cells = rng.normal(size=(500, 6)).astype(np.float32) * np.array([5, 4, 3, 0.1, 0.1, 0.1], np.float32)
-    palette = Palette.fit(cells)
-    picture = palette.colours(cells[:12].T.reshape(6, 3, 4))
-    assert np.array_equal(picture[0, 0], palette.colours(cells[:1].T.reshape(6, 1, 1))[0, 0])
-    spread = palette.colours(cells.T.reshape(6, 20, 25)).reshape(-1, 3)
-    assert (spread.min(axis=0) == 0).all()
-    assert (spread.max(axis=0) == 255).all()
-    # The first component is the one with the largest variance.
-    assert np.abs(palette.axes).argmax(axis=0).tolist() == [0, 1, 2]
 
 
 def test_examples_must_lie_on_the_image(session: Session, tmp_path: Path) -> None:
