@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from napari_ld.localization import LocateParams as LocateParams
     from napari_ld.localization import Template as Template
     from napari_ld.localization import locate as locate
+    from napari_ld.localization import suggest_template as suggest_template
     from napari_ld.model.checkpoint import LoadedModel as LoadedModel
     from napari_ld.model.checkpoint import load_model as load_model
     from napari_ld.model.zoo import load_encoder as load_encoder
@@ -57,6 +58,7 @@ __all__ = [
     "read_image",
     "read_images",
     "read_landmarks",
+    "suggest_template",
 ]
 
 _HOMES = {
@@ -79,6 +81,7 @@ _HOMES = {
     "read_image": "napari_ld.io.images",
     "read_images": "napari_ld.io.images",
     "read_landmarks": "napari_ld.io.landmarks",
+    "suggest_template": "napari_ld.localization",
 }
 
 
