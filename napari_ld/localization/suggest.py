@@ -100,7 +100,7 @@ def coverage(
     for plane in range(count):
         check_cancelled(cancelled)
         best = (joined @ _cells(source, plane, _SEARCH_STEP, cancelled).T).amax(dim=1)
-        found[plane] = [float(part.mean()) for part in best.split(sizes)]
+        found[plane] = [float(part.mean()) for part in torch.split(best, sizes)]
         itself = others == plane
         if itself.any() and not itself.all():
             found[plane, itself] = found[plane, ~itself].mean()

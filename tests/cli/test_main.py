@@ -93,7 +93,9 @@ def test_build_app_holds_every_command_once() -> None:
     app = build_app()
     assert [command.callback.__name__ for command in app.registered_commands if command.callback] == [
         "demo",
+        "suggest",
         "locate",
+        "propose",
         "embed",
         "encoders",
         "train",
