@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import platform
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from napari_ld.errors import ConfigError, StorageError
+from napari_ld.process_lock import holder_of, process_record
 from napari_ld.storage import atomic_write
 
 LOCK_FILE = "lock"
@@ -28,7 +27,7 @@ def run_lock(folder: Path) -> Iterator[None]:
     StorageError
         When the lock cannot be written.
     """
-    path, own = folder / LOCK_FILE, {"pid": os.getpid(), "host": platform.node(), "started": _started(os.getpid())}
+    path, own = folder / LOCK_FILE, process_record(os.getpid())
     holder = lock_holder(folder)
     if holder is not None:
         raise ConfigError(
@@ -54,41 +53,5 @@ def run_lock(folder: Path) -> Iterator[None]:
 
 
 def lock_holder(folder: Path) -> dict[str, Any] | None:
-    """Who trains the run now; None when nobody does, also when the process that did is dead.
-
-    A process on another machine cannot be asked: it counts as alive.
-    """
-    try:
-        holder = json.loads((folder / LOCK_FILE).read_bytes())
-        pid, host = int(holder["pid"]), str(holder["host"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # absent, or cut off by a crash
-    if host != platform.node():
-        return {"pid": pid, "host": host}
-    if pid == os.getpid() or not _alive(pid) or _started(pid) != holder.get("started"):
-        return None
-    return {"pid": pid, "host": host}
-
-
-def _alive(pid: int) -> bool:
-    if sys.platform == "win32":
-        import ctypes  # os.kill would end the process there
-
-        handle = ctypes.windll.kernel32.OpenProcess(0x1000, False, pid)
-        return bool(handle) and bool(ctypes.windll.kernel32.CloseHandle(handle))
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _started(pid: int) -> int | None:
-    """When a process began, in ticks since boot, where the system tells it: ids are used again."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    return int(text.rpartition(")")[2].split()[19])
+    """Who trains the run now; None when nobody does, see :func:`napari_ld.process_lock.holder_of`."""
+    return holder_of(folder / LOCK_FILE)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_ld.errors import ModelFileError
+from napari_ld.model.own import own_encoders
 
 if TYPE_CHECKING:
     from napari_ld.model.checkpoint import LoadedModel
@@ -61,26 +62,31 @@ def list_models() -> dict[str, ModelEntry]:
 
 
 def resolve(name_or_path: str | Path) -> Path:
-    """Turn a bundled model's name, or the path of a user's own file, into a path.
+    """Turn a bundled model's name, the name of one of the person's own, or the path of a file into a path.
 
     Raises
     ------
     ModelFileError
-        When it is neither; the message lists the known names.
+        When it is none of these; the message lists the known names.
     """
     entry = MODELS.get(str(name_or_path))
     if entry is not None:
         return WEIGHTS / entry.file
+    own = own_encoders()
+    if str(name_or_path) in own:
+        return own[str(name_or_path)]
     path = Path(name_or_path)
     if path.is_file():
         return path
+    mine = f", nor of your own: {', '.join(own)}" if own else ""
     raise ModelFileError(
-        f"unknown encoder {str(name_or_path)!r}: no such file, and not one of the bundled ones: {', '.join(MODELS)}"
+        f"unknown encoder {str(name_or_path)!r}: no such file, and not one of the bundled ones: "
+        f"{', '.join(MODELS)}{mine}"
     )
 
 
 def load_encoder(name_or_path: str | Path = DEFAULT_ENCODER) -> LoadedModel:
-    """Load a bundled encoder by name, or a user's own file by path.
+    """Load a bundled encoder or one of the person's own by name, or a file by path.
 
     Raises
     ------
