@@ -114,7 +114,7 @@ class RegionsSection(Section):
         header = self.table.verticalHeader()
         if header is not None:
             header.setDefaultSectionSize(SIDE + 3)
-        self.table.setMinimumHeight(110)
+        self.table.setMinimumHeight(92)
         self.table.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Ignored)
         columns = self.table.horizontalHeader()
         if columns is not None:
@@ -275,7 +275,7 @@ class RegionsSection(Section):
         if review.note or self.saved:
             return review.note or self.saved
         if not review.book.items:
-            return "Press Propose, then decide with one key each: A accepts, R rejects."
+            return ""  # what to do stands in the line at the bottom
         region = review.region
         about = f"#{region.id}, {area_text(region)}.  " if region is not None else ""
         return about + review.book.statistics.text
