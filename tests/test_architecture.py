@@ -35,6 +35,7 @@ ROOMS = [
     "napari_ld/model",
     "napari_ld/napari.yaml",
     "napari_ld/proposals",
+    "napari_ld/refinement",
     "napari_ld/session",
     "napari_ld/similarity.py",
     "napari_ld/storage.py",

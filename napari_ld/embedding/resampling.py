@@ -10,10 +10,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from napari_ld._types import Box, Position
+from napari_ld._types import Box, Embedding, Position
 from napari_ld.model.preprocessing import IntensityNormalization
 
-__all__ = ["Window", "crop_window", "input_scale", "model_input", "plane_window"]
+__all__ = ["Window", "crop_window", "input_scale", "model_input", "plane_window", "resampled"]
 
 # Rows are normalised and narrowed in strips of about this many pixels, so that a huge plane never stands in memory as
 # floating-point numbers.
@@ -105,6 +105,23 @@ def model_input(
         x = torch.from_numpy(np.ascontiguousarray(normalised))[None]
         narrowed.append(_resize(x, (x.shape[-2], window.size[1])))
     return _resize(torch.cat(narrowed, dim=2), window.size)
+
+
+def resampled(
+    maps: npt.NDArray[np.float32], embedding: Embedding, shape: tuple[int, int], step: int = 1
+) -> npt.NDArray[np.float32]:
+    """Maps on the cells of an embedding (d, h, w), brought to every ``step``-th pixel, linear between cells."""
+    for axis in (0, 1):
+        cells = maps.shape[axis + 1]
+        at = (np.arange(0, shape[axis], step) - embedding.origin[axis]) / embedding.step[axis]
+        at = np.clip(at, 0, cells - 1)
+        low = np.floor(at).astype(np.int64)
+        high = np.minimum(low + 1, cells - 1)
+        share = (at - low).astype(np.float32)
+        share = share[:, None] if axis == 0 else share
+        first, second = np.take(maps, low, axis + 1), np.take(maps, high, axis + 1)
+        maps = first + (second - first) * share
+    return maps
 
 
 def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:

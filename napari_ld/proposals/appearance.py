@@ -11,10 +11,11 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from napari_ld._types import Embedding
+from napari_ld.embedding.resampling import resampled
 from napari_ld.proposals.evidence import PlaneEvidence
 from napari_ld.proposals.oversegmentation import balanced, gradient_of
 
-__all__ = ["Basis", "appearance", "common_basis", "resampled"]
+__all__ = ["Basis", "appearance", "common_basis"]
 
 Array = npt.NDArray[np.float32]
 
@@ -87,21 +88,6 @@ def appearance(evidence: PlaneEvidence, basis: Basis, step: int = 1) -> Array:
     picture = np.concatenate([part[:, ::step, ::step] for part in parts])
     meaning = resampled(basis.project(evidence.embedding), evidence.embedding, evidence.shape, step)
     return np.ascontiguousarray(np.moveaxis(np.concatenate([picture, meaning]), 0, -1), np.float32)
-
-
-def resampled(maps: Array, embedding: Embedding, shape: tuple[int, int], step: int = 1) -> Array:
-    """Maps on the cells of an embedding (d, h, w), brought to every ``step``-th pixel, linear between cells."""
-    for axis in (0, 1):
-        cells = maps.shape[axis + 1]
-        at = (np.arange(0, shape[axis], step) - embedding.origin[axis]) / embedding.step[axis]
-        at = np.clip(at, 0, cells - 1)
-        low = np.floor(at).astype(np.int64)
-        high = np.minimum(low + 1, cells - 1)
-        share = (at - low).astype(np.float32)
-        share = share[:, None] if axis == 0 else share
-        first, second = np.take(maps, low, axis + 1), np.take(maps, high, axis + 1)
-        maps = first + (second - first) * share
-    return maps
 
 
 def _blurred(channels: Array, sigma: float) -> Array:

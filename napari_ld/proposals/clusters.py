@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from napari_ld.embedding.resampling import resampled
 from napari_ld.errors import ConfigError
-from napari_ld.proposals.appearance import resampled
 from napari_ld.proposals.components import regions_of_mask
 from napari_ld.proposals.evidence import PlaneEvidence, plane_evidence, region_means
 from napari_ld.proposals.hierarchy import tree_of

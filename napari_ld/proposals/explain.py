@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from napari_ld._types import Embedding, Position
 from napari_ld.embedding import FeatureSource
-from napari_ld.proposals.appearance import Basis, common_basis, resampled
+from napari_ld.embedding.resampling import resampled
+from napari_ld.proposals.appearance import Basis, common_basis
 from napari_ld.proposals.evidence import vectors_at
 
 __all__ = ["EmbeddingView", "embedding_view", "point_similarity"]

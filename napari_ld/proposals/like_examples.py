@@ -12,13 +12,13 @@ from scipy import ndimage
 
 from napari_ld.embedding import FeatureSource
 from napari_ld.errors import ConfigError
+from napari_ld.logistic import Logistic, fit_logistic
 from napari_ld.proposals.appearance import Basis, appearance, common_basis
 from napari_ld.proposals.components import regions_of_mask
 from napari_ld.proposals.evidence import PlaneEvidence, plane_evidence
 from napari_ld.proposals.examples import Example
 from napari_ld.proposals.job import Job
 from napari_ld.proposals.linking import linked, numbered
-from napari_ld.proposals.logistic import Logistic, fit_logistic
 from napari_ld.proposals.matched import Matched, contrasts, fit_matched
 from napari_ld.proposals.outlines import outline_of
 from napari_ld.proposals.regions import Region, Regions

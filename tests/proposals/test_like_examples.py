@@ -8,10 +8,10 @@ import pytest
 from napari_ld._types import Image
 from napari_ld.embedding import FeatureSource
 from napari_ld.errors import ConfigError, RegionError
+from napari_ld.logistic import fit_logistic
 from napari_ld.model.checkpoint import LoadedModel
 from napari_ld.proposals import Example, LikeParams, Mask, fit_examples, propose_regions
 from napari_ld.proposals.evidence import plane_evidence
-from napari_ld.proposals.logistic import fit_logistic
 from napari_ld.proposals.outlines import outline_of
 from napari_ld.proposals.thresholds import best_dice_level, own_level
 
