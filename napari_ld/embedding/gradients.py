@@ -74,15 +74,19 @@ def descriptors(maps: Tensor, positions: npt.NDArray[np.float64]) -> Tensor:
     (N, 128) float32 tensor
         Length near 1, and shorter where there is little contrast: what is hardly visible counts less.
     """
-    limits = np.array(maps.shape[1:]) - 1
     offsets = np.stack(np.meshgrid(_CENTRES, _CENTRES, indexing="ij"), axis=-1).reshape(-1, 2) * BIN
-    cells = np.rint((positions[:, None] + offsets + 0.5) / _STEP - 0.5)  # (N, 16, 2)
-    inside = ((cells >= 0) & (cells <= limits)).all(axis=-1)
-    rows, columns = np.moveaxis(np.clip(cells, 0, limits).astype(np.int64), -1, 0)
-    flat = torch.from_numpy(rows * maps.shape[2] + columns).flatten()
-    found = maps.flatten(1).index_select(1, flat).T.reshape(len(positions), 16, _ORIENTATIONS)
-    weights = np.outer(_WEIGHTS, _WEIGHTS).reshape(-1) * inside
-    return _rooted((found * torch.from_numpy(weights).float()[..., None]).flatten(1))
+    cells = (positions[:, None] + offsets + 0.5) / _STEP - 0.5  # (N, 16, 2)
+    found = _sampled(maps, cells.reshape(-1, 2)).view(len(positions), 16, _ORIENTATIONS)
+    weights = torch.from_numpy(np.outer(_WEIGHTS, _WEIGHTS).reshape(-1)).float()
+    return _rooted((found * weights[:, None]).flatten(1))
+
+
+def _sampled(maps: Tensor, cells: npt.NDArray[np.float64]) -> Tensor:
+    """Bilinear values (M, C) of maps (C, h, w) at fractional cells (M, 2); 0 beyond the border."""
+    height, width = maps.shape[1:]
+    x = torch.from_numpy(2 * (cells[:, ::-1] + 0.5) / np.array([width, height]) - 1).float()
+    found = functional.grid_sample(maps[None], x[None, None], mode="bilinear", align_corners=False)
+    return found[0, :, 0].T
 
 
 def _by_orientation(down: Tensor, right: Tensor) -> Tensor:

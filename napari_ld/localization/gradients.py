@@ -18,7 +18,7 @@ from napari_ld.localization.query import Query
 __all__ = ["GradientField", "similarity", "template_vectors", "usable_zooms"]
 
 Array = npt.NDArray[np.float64]
-_ENLARGEMENT = 2.0  # planes are not enlarged by more than this: there is nothing new to be seen
+_ENLARGEMENT = 4.1  # planes are not enlarged by more than this: there is nothing new to be seen
 
 
 class GradientField:
