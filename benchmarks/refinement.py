@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
+import json
 import sys
 import time
 import tomllib
@@ -137,9 +138,10 @@ def _flooded(grey: npt.NDArray[np.float64], rough: Labels) -> Labels:
 
 def _walked(grey: npt.NDArray[np.float64], rough: Labels) -> Labels:
     box, result = _window(rough), np.zeros_like(rough)
-    marked = _marked(rough)[box]
-    found = segmentation.random_walker(grey[box], marked, beta=130, mode="cg_j")
-    result[box] = np.where(found > rough.max(), 0, found)
+    # it wants labels without gaps
+    values, marked = np.unique(np.where(_marked(rough)[box] == 0, -1, _marked(rough)[box]), return_inverse=True)
+    found = segmentation.random_walker(grey[box], marked.reshape(grey[box].shape), beta=130, mode="cg_j", prob_tol=0.1)
+    result[box] = np.where(values[found] > rough.max(), 0, values[found])
     return result
 
 
@@ -175,8 +177,10 @@ def ours(image: Image, trained: LoadedModel, untrained: LoadedModel) -> dict[str
     }
 
 
-def run(settings: dict[str, Any], sets: Sequence[str], kinds: int, *, tuning: bool = False) -> list[dict[str, Any]]:
-    """Measure all methods; a row per case and method, with Dice before and after and processor seconds."""
+def run(
+    settings: dict[str, Any], sets: Sequence[str], kinds: int, *, only: Sequence[str] = (), tuning: bool = False
+) -> list[dict[str, Any]]:
+    """Measure all methods or ``only`` some; a row per case and method, with Dice before, after, processor seconds."""
     trained = load_encoder()
     untrained = LoadedModel(
         build_encoder(trained.header.config, seed=settings["seed"]).eval(), trained.header, "0" * 64, Path("untrained")
@@ -189,6 +193,8 @@ def run(settings: dict[str, Any], sets: Sequence[str], kinds: int, *, tuning: bo
                 image, methods = case.image, ours(case.image, trained, untrained) | baselines(case.image)
             before = mean_dice(case.rough, case.truth)
             for method, apply in methods.items():
+                if only and method not in only:
+                    continue
                 start = time.process_time()
                 after = mean_dice(apply(case.rough), case.truth)
                 seconds = round(time.process_time() - start, 3)
@@ -221,9 +227,15 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--sets", nargs="+", choices=list(settings["sets"]), default=list(settings["sets"]))
     parser.add_argument("--kinds", type=int, default=settings["kinds_each"], help="degradations of each image")
     parser.add_argument("--tuning", action="store_true", help="the images that are kept for tuning")
+    parser.add_argument("--only", nargs="+", default=[], help="methods; OUTPUT keeps its rows of the others")
     parser.add_argument("--output")
     given = parser.parse_args(arguments)
-    rows = run(settings, given.sets, given.kinds, tuning=given.tuning)
+    rows = run(settings, given.sets, given.kinds, only=given.only, tuning=given.tuning)
+    if given.only and given.output and Path(given.output).is_file():
+        before = json.loads(Path(given.output).read_text())
+        if before["settings"] != settings or before["kinds"] != given.kinds:
+            parser.error(f"{given.output} was measured with other settings; run all methods again")
+        rows = [row for row in before["results"] if row["method"] not in given.only] + rows
     table = summary(rows, settings["loss"])
     for entry in table:
         print("  ".join(f"{key} {value}" for key, value in entry.items()))
