@@ -11,10 +11,19 @@ from napari_ld._types import Image
 from napari_ld.embedding import FeatureSource
 from napari_ld.errors import Cancelled, ConfigError, ImageError, RegionError
 from napari_ld.evaluation.overlap import dice
-from napari_ld.refinement import REFINERS, PrototypeParams, SnapParams, WalkerParams, WatershedParams, refine
+from napari_ld.refinement import (
+    REFINERS,
+    PrototypeParams,
+    Refiner,
+    SnapParams,
+    WalkerParams,
+    WatershedParams,
+    refine,
+)
 
 if TYPE_CHECKING:
     from napari_ld.model.checkpoint import LoadedModel
+    from napari_ld.refinement.problem import Problem
 
 EVERY = pytest.mark.parametrize("name", list(REFINERS))
 
@@ -124,16 +133,29 @@ def test_volume_with_thick_slices(name: str, model: LoadedModel) -> None:
         np.testing.assert_array_equal(*alone)
 
 
-def test_unsure_refiner_leaves_the_mask_alone(model: LoadedModel) -> None:
-    pixels = np.random.default_rng(3).normal(100, 10, (80, 80)).astype(np.float32)
-    rough = np.zeros((80, 80), np.uint8)
-    rough[30:34, 30:34] = 1
-    rough[60:64, 10:70:4] = 1
-    found = refine("prototype", pixels, rough, source=FeatureSource(Image(pixels, "yx"), model))
-    if found.changes[0].kept:
-        np.testing.assert_array_equal(found.mask, rough)
-    else:
-        assert found.changes[0].overlap >= 0.5
+@pytest.mark.parametrize(("lead", "part", "kept"), [(0.05, 0.9, True), (0.4, 0.9, False), (0.4, 0.1, True)])
+def test_unsure_refiner_leaves_the_mask_alone(
+    lead: float, part: float, kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two labels, one changes by little lead or overlaps little of the old one; the other changes surely."""
+
+    def shares(problem: Problem) -> np.ndarray:
+        found = np.stack([problem.labels == k for k in range(3)]).astype(np.float32)
+        first = np.argwhere(problem.labels == 1)
+        lost = first[round(part * len(first)) :]
+        found[:, *lost.T] = np.array([0.5 + lead / 2, 0.5 - lead / 2, 0])[:, None]
+        second = np.argwhere(problem.labels == 2)[-8:]
+        found[:, *second.T] = np.array([1, 0, 0])[:, None]
+        return found
+
+    monkeypatch.setitem(REFINERS, "stub", Refiner("Stub", shares, WatershedParams))
+    mask = np.zeros((40, 60), np.uint8)
+    mask[10:30, 5:25], mask[10:30, 35:55] = 3, 8
+    found = refine("stub", np.random.default_rng(0).random(mask.shape), mask, spacing=(1.0, 1.0))
+    first, second = found.changes
+    assert (first.kept, second.kept) == (kept, False)
+    assert np.array_equal(found.mask == 3, mask == 3) == kept
+    assert (second.before - second.after, second.confidence) == (8, 1.0)
 
 
 @pytest.mark.parametrize("angle", [0.0, 0.7])
