@@ -203,3 +203,35 @@ def ask_file(
     dialog.fileSelected.connect(chosen)
     dialog.open()
     return dialog
+
+
+def ask_folder(parent: QWidget, name: str, title: str, chosen: Callable[[str], None]) -> QFileDialog:
+    """Ask for a folder without blocking the window; ``chosen`` is called with its path."""
+    dialog = QFileDialog(parent, title)
+    dialog.setObjectName(name)
+    dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+    dialog.setFileMode(QFileDialog.FileMode.Directory)
+    dialog.setOption(QFileDialog.Option.ShowDirsOnly, True)
+    dialog.fileSelected.connect(chosen)
+    dialog.open()
+    return dialog
+
+
+def fold_button(text: str, name: str, tip: str, content: QWidget) -> QToolButton:
+    """Small heading that unfolds ``content``, which begins folded."""
+    widget = QToolButton()
+    widget.setObjectName(name)
+    widget.setText(text)
+    widget.setToolTip(tip)
+    widget.setCheckable(True)
+    widget.setAutoRaise(True)
+    widget.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+    widget.setArrowType(Qt.ArrowType.RightArrow)
+    content.hide()
+
+    def fold(open_: bool) -> None:
+        content.setVisible(open_)
+        widget.setArrowType(Qt.ArrowType.DownArrow if open_ else Qt.ArrowType.RightArrow)
+
+    widget.toggled.connect(fold)
+    return widget

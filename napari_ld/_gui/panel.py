@@ -19,6 +19,8 @@ from napari_ld._gui.samples import add_sample, sample_names
 from napari_ld._gui.sections.encoder import EncoderSection
 from napari_ld._gui.sections.landmarks import LandmarksSection
 from napari_ld._gui.sections.regions import RegionsSection
+from napari_ld._gui.sections.train import TrainSection
+from napari_ld._gui.training_desk import TrainingDesk
 from napari_ld.session import Session, review_guidance
 
 if TYPE_CHECKING:
@@ -50,6 +52,8 @@ class LDPanel(QWidget):
         self._encoder = EncoderSection(self.session, sample_names())
         self._landmarks = LandmarksSection(self.session)
         self._regions = RegionsSection(self.session)
+        self._training = TrainingDesk(self.session)
+        self._train = TrainSection(self.session, self._training)
         self._drawing = False
         self._redraw = QTimer(self)
         self._redraw.setSingleShot(True)
@@ -64,8 +68,10 @@ class LDPanel(QWidget):
         )
         self._desk.start(actions, review_actions)
         self._connect_regions()
+        self._connect_training()
         self._dress()
         self._regions.unfold(False)
+        self._train.unfold(False)
         self._share_room()
         self._refresh()
 
@@ -122,6 +128,7 @@ class LDPanel(QWidget):
         stack.addWidget(self._encoder)
         stack.addWidget(self._landmarks, 1)
         stack.addWidget(self._regions, 1)
+        stack.addWidget(self._train)
         self._spare = QWidget()
         stack.addWidget(self._spare, 1)
         scroll = QScrollArea()
@@ -192,14 +199,32 @@ class LDPanel(QWidget):
         review.refused.connect(section.show_error)
         review.saved.connect(section.show_saved)
 
-    def _fold_others(self, opened: Section) -> None:
-        """Landmarks and Regions have one place on a small screen: opening one folds the other.
+    def _connect_training(self) -> None:
+        section, desk = self._train, self._training
+        section.opened.connect(partial(self._fold_others, section))
+        section.encoder_wanted.connect(self._encoder.use_file)
+        section.encoders_changed.connect(self._encoder.list_own)
+        for signal in (desk.runs_changed, desk.progressed, desk.answered):
+            signal.connect(self._show_training)
 
-        The list of regions is long and the encoder chosen by then, so it folds as well; it can be opened again.
+    def _show_training(self) -> None:
+        if self._train.is_open:
+            self._status.setText(self._guidance)
+
+    @property
+    def _guidance(self) -> str:
+        if self._train.is_open:
+            return self._train.guidance
+        return review_guidance(self.session) if self._regions.is_open else self._desk.status
+
+    def _fold_others(self, opened: Section) -> None:
+        """Landmarks, Regions and Train have one place on a small screen: opening one folds the others.
+
+        Regions and Train are long and the encoder chosen by then, so it folds as well; it can be opened again.
         """
-        for section in (self._landmarks, self._regions):
+        for section in (self._landmarks, self._regions, self._train):
             section.unfold(section is opened)
-        self._encoder.unfold(opened is not self._regions)
+        self._encoder.unfold(opened is self._landmarks)
         self._share_room()
         self._redraw_soon()
         if opened is self._regions and self._desk.review is not None and self.session.regions.book.items:
@@ -224,6 +249,7 @@ class LDPanel(QWidget):
 
     def _shut(self) -> None:
         self._redraw.stop()
+        self._training.close()
         self._desk.close()
 
     def _redraw_soon(self) -> None:
@@ -236,9 +262,11 @@ class LDPanel(QWidget):
             self._landmarks.refresh()
         if self._regions.is_open:
             self._regions.refresh()
+        if self._train.is_open:
+            self._train.refresh()
         if self._desk.review is not None:
             self._regions.show_waiting(self._desk.review.awaited, self._desk.review.view)
-        self._status.setText(review_guidance(self.session) if self._regions.is_open else self._desk.status)
+        self._status.setText(self._guidance)
         for widget, word, label, key in (
             (self._undo, "Undo", self.session.history.undo_label, keys.KEYS["undo"]),
             (self._redo, "Redo", self.session.history.redo_label, keys.KEYS["redo"]),

@@ -16,7 +16,17 @@ from pathlib import Path
 from napari_ld.errors import ModelFileError, StorageError
 from napari_ld.storage import atomic_write
 
-__all__ = ["Card", "add_own", "card_of", "delete_own", "export_own", "own_encoders", "own_folder", "rename_own"]
+__all__ = [
+    "Card",
+    "add_own",
+    "card_of",
+    "delete_own",
+    "export_own",
+    "free_name",
+    "own_encoders",
+    "own_folder",
+    "rename_own",
+]
 
 OWN_VARIABLE = "NAPARI_LD_ENCODERS"
 _SUFFIX = ".safetensors"
@@ -127,6 +137,17 @@ def add_own(file: Path, name: str) -> Path:
         raise StorageError(f"cannot make the folder {target.parent}: {error.strerror}; set {OWN_VARIABLE}") from error
     _copy(file, target)
     return target
+
+
+def free_name(wanted: str) -> str:
+    """A name like ``wanted`` that can be a name and that no encoder has."""
+    from napari_ld.model.zoo import MODELS  # late: that module asks this one for names
+
+    plain = re.sub(r"[^A-Za-z0-9 ._+-]", "-", wanted).lstrip(" ._+-")[:50].rstrip(" .")
+    plain = plain.removesuffix(_SUFFIX).rstrip(" .") or "encoder"
+    taken = {known.casefold() for known in (*MODELS, *own_encoders())}
+    names = (plain, *(f"{plain}-{number}" for number in range(2, len(taken) + 3)))
+    return next(name for name in names if name.casefold() not in taken)
 
 
 def rename_own(name: str, new: str) -> Path:

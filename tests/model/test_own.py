@@ -9,7 +9,7 @@ import pytest
 
 from napari_ld.errors import ModelFileError, StorageError
 from napari_ld.model.checkpoint import ModelHeader, read_header, save_model
-from napari_ld.model.own import add_own, card_of, delete_own, export_own, own_encoders, rename_own
+from napari_ld.model.own import add_own, card_of, delete_own, export_own, free_name, own_encoders, rename_own
 from napari_ld.model.zoo import load_encoder, resolve
 
 if TYPE_CHECKING:
@@ -113,3 +113,10 @@ def test_files_in_use_are_told(file: Path, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(StorageError, match=r"cannot read .*Permission denied"):
         export_own("knees", tmp_path / "given.safetensors")
+
+
+@pytest.mark.parametrize("wanted", ["knees", "Knees", "ld-general", "", "../a/é", "x" * 80, "a.safetensors.", " . "])
+def test_free_names_can_be_taken_again_and_again(file: Path, wanted: str) -> None:
+    names = [add_own(file, free_name(wanted)).stem for _ in range(3)]
+    assert len(set(names)) == 3
+    assert free_name("elbows") == "elbows"

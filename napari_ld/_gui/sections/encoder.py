@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QFrame, QHBoxLayout, QProgressBar, QSizePolicy, QVBox
 from napari_ld._gui.forms import Section, ask_file, button, caption, combo, text_line
 from napari_ld._gui.layers import described
 from napari_ld.errors import NapariLDError
+from napari_ld.model.own import own_encoders
 from napari_ld.model.zoo import DEFAULT_ENCODER, list_models
 from napari_ld.session import Session
 
@@ -127,11 +128,26 @@ class EncoderSection(Section):
             self.encoders.addItem(name, name)
             card = f"{name}: {entry.modality}\nlicence: {entry.licence}\n{entry.citation}"
             self.encoders.setItemData(self.encoders.count() - 1, card, Qt.ItemDataRole.ToolTipRole)
+        for name in own_encoders():
+            self.encoders.addItem(name, name)
         self.encoders.addItem(OPEN_FILE, OPEN_FILE)
         wanted = self._session.encoder or (DEFAULT_ENCODER if DEFAULT_ENCODER in models else next(iter(models), ""))
         if wanted and self.encoders.findData(wanted) < 0:
             self._insert_file(wanted)
         self._session.choose_encoder(wanted)
+        self._show_encoder()
+
+    def list_own(self) -> None:
+        """Offer the person's encoders as they are now; the one in use stays."""
+        bundled = list_models()
+        for row in reversed(range(self.encoders.count())):
+            name = str(self.encoders.itemData(row))
+            # A path has a folder, a name has none.
+            if name not in (*bundled, OPEN_FILE, self._session.encoder) and Path(name).name == name:
+                self.encoders.removeItem(row)
+        for name in own_encoders():
+            if self.encoders.findData(name) < 0:
+                self._insert_file(name)
         self._show_encoder()
 
     def _insert_file(self, path: str) -> None:
