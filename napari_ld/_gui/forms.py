@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 STYLE = """
 QPushButton[ldPrimary="true"] {{ background-color: {current}; color: {on_current}; font-weight: bold; }}
 QPushButton[ldPrimary="true"]:disabled {{ background-color: {foreground}; color: {primary}; }}
-QToolButton[ldHeader="true"] {{ font-weight: bold; border: none; padding: 3px 0px; text-align: left; }}
+QToolButton[ldHeader="true"] {{ font-weight: bold; border: none; padding: 1px 0px; text-align: left; }}
 QFrame[ldSection="true"] {{ border: none; border-top: 1px solid {foreground}; }}
 QLabel[ldQuiet="true"] {{ color: {text}; }}
 QLabel[ldError="true"] {{ color: {text}; border-left: 3px solid {error}; padding: 2px 6px; }}
@@ -71,8 +71,8 @@ class Section(QFrame):
         self._error.setProperty("ldError", True)
         self._error.hide()
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(2, 1, 2, 1)
-        layout.setSpacing(2)
+        layout.setContentsMargins(2, 0, 2, 0)
+        layout.setSpacing(1)
         layout.addWidget(self.header)
         layout.addWidget(self._error)
         layout.addWidget(self.body)

@@ -124,7 +124,7 @@ class LDPanel(QWidget):
         content = QWidget()
         stack = QVBoxLayout(content)
         stack.setContentsMargins(4, 0, 6, 0)
-        stack.setSpacing(2)
+        stack.setSpacing(0)
         stack.addWidget(self._encoder)
         stack.addWidget(self._landmarks, 1)
         stack.addWidget(self._regions, 1)
