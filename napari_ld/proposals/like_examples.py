@@ -19,6 +19,7 @@ from napari_ld.proposals.evidence import PlaneEvidence, plane_evidence
 from napari_ld.proposals.examples import Example
 from napari_ld.proposals.job import Job
 from napari_ld.proposals.linking import linked, numbered
+from napari_ld.proposals.margins import margin_of, without_margin
 from napari_ld.proposals.matched import Matched, contrasts, fit_matched
 from napari_ld.proposals.outlines import outline_of
 from napari_ld.proposals.regions import Region, Regions
@@ -33,6 +34,7 @@ _PLANES = 6  # of one example
 _NEGATIVE = 3.0  # weight of an outlined counter-example's pixel, against 1 for any other
 _SURE = 25  # per cent of the positives; what scores above is not taken for a negative
 _MATCHED_SMOOTHING = 0.7  # pixels
+_IN_MARGIN = 0.05  # part of an example, or of the plane; with more in a black margin, that is searched like the rest
 _SMALL_STEP = 768  # longest side in pixels at which large structures are scored
 
 
@@ -83,6 +85,8 @@ class ExampleModel:
         Part of its plane that an example covers.
     area : float
         Usual size of a connected part of an example, as a part of its plane.
+    framed : bool
+        Whether black margins are left out; they are unless an example lies in one.
     params : LikeParams
     """
 
@@ -91,10 +95,22 @@ class ExampleModel:
     level: float
     share: float
     area: float
+    framed: bool
     params: LikeParams
 
     def score(self, evidence: PlaneEvidence) -> Array:
-        """Calibrated score of every pixel, ``(rows, columns)`` in [0, 1]; 0.5 is where examples are cut best."""
+        """Calibrated score of every pixel, ``(rows, columns)`` in [0, 1]; 0.5 is where examples are cut best.
+
+        In a black margin it is 0, unless an example lies there.
+        """
+        if not self.framed:
+            return self._score(evidence, np.zeros(evidence.shape, bool))
+        margin = margin_of(evidence.channels)
+        score = self._score(without_margin(evidence, margin), margin)
+        score[margin] = 0
+        return score
+
+    def _score(self, evidence: PlaneEvidence, margin: npt.NDArray[np.bool_]) -> Array:
         if isinstance(self.rule, Matched):
             odds = ndimage.gaussian_filter(self.rule(contrasts(evidence)), _MATCHED_SMOOTHING)
             return np.asarray(1 / (1 + np.exp(-np.clip(odds, -30, 30))), np.float32)
@@ -102,7 +118,7 @@ class ExampleModel:
         step = max(1, -(-max(evidence.shape) // _SMALL_STEP)) if large else 1
         odds = self.rule(appearance(evidence, self.basis, step))
         odds = ndimage.gaussian_filter(odds, _smoothing(self.share, odds.shape))
-        level = own_level(odds, self.level, self.share) if large else self.level
+        level = own_level(odds, self.level, self.share, ~margin[::step, ::step]) if large else self.level
         if step > 1:
             odds = _enlarged(odds, evidence.shape, step)
         return np.asarray(1 / (1 + np.exp(-np.clip(odds - level, -30, 30))), np.float32)
@@ -138,11 +154,14 @@ def fit_examples(
     if not any(example.positive for example in examples):
         raise ConfigError("no positive example was given; click or outline at least one")
     marked = [_marked(*where, own, cancelled) for where, own in _by_plane(examples).items()]
+    framed = all(one.can_be_framed() for one in marked)
+    if framed:
+        marked = [one.within_frame() for one in marked]
     basis = common_basis([one.evidence.embedding for one in marked], params.components)
     if (small := _small_click(examples, marked, params)) is not None:
         share = float(small.inside.mean())
         matched = fit_matched(contrasts(small.evidence), small.inside)
-        return ExampleModel(basis, matched, 0.0, share, _usual_part(small.inside), params)
+        return ExampleModel(basis, matched, 0.0, share, _usual_part(small.inside), framed, params)
     random = np.random.default_rng(seed)
     features, truth, weights = _samples(marked, basis, random)
     if truth.all() or not truth.any():
@@ -157,7 +176,7 @@ def fit_examples(
     shares = [float(one.inside.mean()) for one in marked if one.inside.any()]
     level = _level(marked, basis, rule)
     smallest = min(_usual_part(one.inside) for one in marked if one.inside.any())
-    return ExampleModel(basis, rule, level, float(np.mean(shares)), smallest, params)
+    return ExampleModel(basis, rule, level, float(np.mean(shares)), smallest, framed, params)
 
 
 def _small_click(examples: Sequence[Example], marked: Sequence[_Marked], params: LikeParams) -> _Marked | None:
@@ -213,11 +232,26 @@ def regions_of_score(source: FeatureSource, evidence: PlaneEvidence, score: Arra
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Marked:
-    """One plane with examples: what lies inside positive and inside negative ones, and whether the rest is negative."""
+    """One plane with examples: what lies inside positive ones, inside negative ones, and in the black margin."""
 
     evidence: PlaneEvidence
     inside: npt.NDArray[np.bool_]
     counter: npt.NDArray[np.bool_]
+    margin: npt.NDArray[np.bool_]
+
+    def can_be_framed(self) -> bool:
+        """Whether the examples lie beside the black margin, and other pixels too."""
+        marks = self.inside | self.counter
+        return float(self.margin[marks].mean()) <= _IN_MARGIN and float((~marks & ~self.margin).mean()) > _IN_MARGIN
+
+    def within_frame(self) -> _Marked:
+        """The same without the margin."""
+        return _Marked(
+            without_margin(self.evidence, self.margin),
+            self.inside & ~self.margin,
+            self.counter & ~self.margin,
+            self.margin,
+        )
 
 
 def _by_plane(examples: Sequence[Example]) -> dict[tuple[FeatureSource, int], list[Example]]:
@@ -245,7 +279,7 @@ def _marked(
             outline = outline_of(evidence, example.position or (0.0, 0.0))
         target = inside if example.positive else counter
         target |= outline
-    return _Marked(evidence, inside & ~counter, counter)
+    return _Marked(evidence, inside & ~counter, counter, margin_of(evidence.channels))
 
 
 def _samples(
@@ -256,8 +290,8 @@ def _samples(
     each = max(500, _PIXELS // len(marked))
     for one in marked:
         pixels = appearance(one.evidence, basis).reshape(one.inside.size, -1)
-        inside, counter = one.inside.reshape(-1), one.counter.reshape(-1)
-        outside = ~inside & ~counter if inside.any() else np.zeros_like(inside)
+        inside, counter, margin = (part.reshape(-1) for part in (one.inside, one.counter, one.margin))
+        outside = ~inside & ~counter & ~margin if inside.any() else np.zeros_like(inside)
         for where, positive, weight in ((inside, True, 1.0), (outside, False, 1.0), (counter, False, _NEGATIVE)):
             places = np.flatnonzero(where)
             if len(places) > each:
