@@ -11,10 +11,10 @@ template itself gives:
 ``confident_margin`` over the best other peak; *uncertain* otherwise. ``volume``: whether the landmark is present is
 decided along the slices (:mod:`napari_ld.localization.volume`); a present one is judged as above.
 
-The level of 0.7 was chosen on development images that the encoder had not seen: 68 % of the points of hands, 61 % of
-optic discs, 50 % of foveae and 76 % of cephalometric points reach it, and of these 1 %, 2 %, 3 % and 23 % were wrong
-by more than 5 % of the image or, on cephalograms, 4 mm; of the others 30 %, 45 %, 28 % and 42 %: see
-``benchmarks/confidence.py``. So *confident* says little yet about small errors.
+The level of 0.7 was chosen on development images that the encoder had not seen: 68 % of the points of hands, 54 % of
+optic discs, 45 % of foveae and 73 % of cephalometric points reach it, and of these 0.4 %, 0 %, 4 % and 18 % were wrong
+by more than 5 % of the image or, on cephalograms, 4 mm; of the others 12 %, 33 %, 22 % and 29 %: see
+``benchmarks/confidence.py``. So *confident* says little about small errors.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ __all__ = ["COEFFICIENTS", "Evidence", "ExpectedError"]
 
 # Of (1, level, margin), for the coarse and for the refined answer.
 COEFFICIENTS: dict[str, tuple[float, float, float]] = {
-    "coarse": (5.83, -4.72, -0.58),
-    "fine": (5.99, -5.07, -0.60),
+    "coarse": (5.21, -3.61, -1.69),
+    "fine": (5.27, -3.64, -2.01),
 }
 _LARGEST = 0.5  # of the longest side
 
