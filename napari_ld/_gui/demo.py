@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 
     from napari_ld._sample_data import Sample
 
+_SIZE = (1366, 768)  # of a small laptop's screen
+
 HINT = (
-    "1  Move through the planes with the slider below the image.\n"
-    "2  Drag a point that is off: the other planes learn from it.\n"
-    "3  Press + Add and click a structure of your own."
+    "1  Look through the planes (slider below).\n"
+    "2  Drag a point that is off: others learn.\n"
+    "3  Press + Add, click your own structure."
 )
 
 
@@ -86,6 +88,7 @@ def run_demo(sample: str = "phantom", *, encoder: str = "", show: bool = True, w
     if sample not in SAMPLES:
         raise ConfigError(f"unknown sample {sample!r}: expected one of {', '.join(SAMPLES)}")
     viewer = napari.Viewer(title="napari-ld demo", show=show)
+    viewer.window.resize(*_SIZE)
     panel = LDPanel(viewer, _own_sessions())
     viewer.window.add_dock_widget(panel, name="napari-ld", area="right")
     known = SAMPLES[sample]()

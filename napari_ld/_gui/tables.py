@@ -101,11 +101,11 @@ class LandmarkModel(Columns):
 class PointModel(Columns):
     """One row per plane of the current landmark; an answer of old templates is greyed."""
 
-    HEADERS = ("plane", "row, column", "margin", "status")
+    HEADERS = ("plane", "row, column", "± / margin", "status")
     TIPS = (
         "click to go there",
         "position in pixels",
-        "how much better than the next best place; where errors are calibrated, the expected error",
+        "± expected error, in images of different subjects; elsewhere by how much the place beats the next best one",
         "● verified   ◯ confident   ◇ uncertain   – absent",
     )
 
@@ -159,7 +159,7 @@ class PointModel(Columns):
         if point.verified:
             sure = "–"
         elif match.expected_error is not None:
-            sure = f"{match.expected_error:.1f} {match.unit}"
+            sure = f"± {match.expected_error:.1f} {match.unit}"
         else:
             sure = f"{match.margin:.3f}"
         known = "verified: absent" if point.verified and match.position is None else status

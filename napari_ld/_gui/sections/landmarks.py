@@ -133,7 +133,7 @@ class LandmarksSection(Section):
         self.table.setMinimumHeight(76)
         # Its own wish of 192 pixels would make the panel scroll on a small screen; it takes what is left instead.
         self.table.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Ignored)
-        for column, width in ((0, 42), (1, 86), (2, 50)):
+        for column, width in ((0, 42), (1, 84), (2, 76)):
             self.table.setColumnWidth(column, width)
         selection = self.table.selectionModel()
         if selection is not None:
