@@ -16,8 +16,8 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 
 def test_example_of_the_python_page(capsys: pytest.CaptureFixture[str]) -> None:
     text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    exec(compile(example, "docs/python.md", "exec"), {})  # noqa: S102 - our own page
+    examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)  # each goes on where the one before ended
+    exec(compile("\n".join(examples), "docs/python.md", "exec"), {})  # noqa: S102 - our own page
     assert "verified" in capsys.readouterr().out
 
 
