@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 source .ci/environment.sh
 
 system_packages || exit 1
-environment test --editable '.[qt]' --group dev
+environment test --editable '.[qt,dicom-seg]' --group dev
 
 output=$(mktemp -d)
 trap 'rm -rf "$output"' EXIT

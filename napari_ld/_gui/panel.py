@@ -179,6 +179,7 @@ class LDPanel(QWidget):
         desk.theme_changed.connect(self._dress)
         desk.refused.connect(self._landmarks.show_error)
         self.destroyed.connect(desk.close)
+        self.destroyed.connect(self._training.close)
 
     def _connect_regions(self) -> None:
         session, section, review = self.session, self._regions, self._desk.review

@@ -329,6 +329,7 @@ def busy(open_panel: Open, stack: Array, random_encoder: Path) -> Hand:
 def test_closing_the_panel_in_mid_run_is_clean(open_panel: Open, stack: Array, random_encoder: Path) -> None:
     hand = busy(open_panel, stack, random_encoder)
     hand.viewer.window.remove_dock_widget(hand.panel)
+    hand.qtbot.addWidget(hand.panel)  # nobody's child now: deleted at the end of the test, not when chance collects it
     hand.panel.close()
     assert threads() == []
     hand.rest()
