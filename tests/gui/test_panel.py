@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -338,6 +339,8 @@ def test_closing_the_panel_in_mid_run_is_clean(open_panel: Open, stack: Array, r
     # Hidden first: napari 0.9.2 itself crashes when an image is removed below visible points (compare its issue 8471).
     hand.landmarks.visible = False
     hand.viewer.layers.remove("films")
+    hand.rest()
+    gc.collect()  # the dock that napari took out is in a reference cycle
     hand.rest()
 
 
