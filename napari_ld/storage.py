@@ -122,7 +122,7 @@ def atomic_write(path: str | Path, mode: str = "wb", *, durable: bool = True) ->
             file.flush()
             if durable:
                 os.fsync(file.fileno())
-        if target.exists():
+        with contextlib.suppress(FileNotFoundError):  # a new file, or another process has just removed the old one
             shutil.copymode(target, temporary)
         os.replace(temporary, target)
     except OSError as error:
