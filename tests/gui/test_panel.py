@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import subprocess
 import sys
@@ -330,7 +329,6 @@ def busy(open_panel: Open, stack: Array, random_encoder: Path) -> Hand:
 def test_closing_the_panel_in_mid_run_is_clean(open_panel: Open, stack: Array, random_encoder: Path) -> None:
     hand = busy(open_panel, stack, random_encoder)
     hand.viewer.window.remove_dock_widget(hand.panel)
-    hand.qtbot.addWidget(hand.panel)  # nobody's child now: deleted at the end of the test, not when chance collects it
     hand.panel.close()
     assert threads() == []
     hand.rest()
@@ -340,7 +338,7 @@ def test_closing_the_panel_in_mid_run_is_clean(open_panel: Open, stack: Array, r
     hand.landmarks.visible = False
     hand.viewer.layers.remove("films")
     hand.rest()
-    gc.collect()  # the dock that napari took out is in a reference cycle
+    hand.panel.deleteLater()  # nobody's child since napari took it out of its dock
     hand.rest()
 
 
