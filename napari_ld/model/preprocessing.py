@@ -12,6 +12,7 @@ from napari_ld.errors import ImageError
 
 # Percentiles need no more pixels than this; larger images are read with a stride.
 _SAMPLE = 1_000_000
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +38,13 @@ class IntensityNormalization:
         Non-finite pixels are ignored; without any finite pixel the limits are (0, 1).
         """
         flat = np.asarray(pixels).reshape(-1)
-        flat = flat[:: max(1, flat.size // _SAMPLE)].astype(np.float32)
+        with np.errstate(over="ignore"):
+            flat = flat[:: max(1, flat.size // _SAMPLE)].astype(np.float32)
         flat = flat[np.isfinite(flat)]
         if flat.size == 0:
             return 0.0, 1.0
-        low, high = np.percentile(flat, [self.low_percentile, self.high_percentile])
+        # In double precision: the range of single-precision values may itself be too large for one.
+        low, high = np.percentile(flat.astype(np.float64), [self.low_percentile, self.high_percentile])
         if high <= low:  # nearly constant: the extremes may still differ
             low, high = float(flat.min()), float(flat.max())
         return float(low), float(high)
@@ -62,8 +65,9 @@ class IntensityNormalization:
         """
         pixels = _channels_first(np.asarray(pixels))
         low, high = self.limits(pixels) if limits is None else limits
+        kind: Any = np.float32 if high - low < _LARGEST else np.float64
         with np.errstate(over="ignore"):
-            scaled = (pixels.astype(np.float32) - np.float32(low)) / np.float32(max(high - low, 1e-12))
+            scaled = (pixels.astype(kind) - kind(low)) / kind(max(high - low, 1e-12))
         scaled = np.clip(np.nan_to_num(scaled, nan=0.0, posinf=0.0, neginf=0.0), 0.0, 1.0)
         if high <= low:
             scaled.fill(0.5)

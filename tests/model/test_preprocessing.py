@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -31,6 +31,8 @@ def test_an_outlier_does_not_matter() -> None:
 
 
 @settings(deadline=None)
+@example(np.array([[0.0, 5.5e33, -3.4e38, -3.4e38]], np.float32))  # the range is no single-precision number
+@example(np.array([[-3.4e38, 3.4e38]], np.float32))
 @given(
     arrays(np.float32, array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.floats(width=32, allow_nan=True))
 )
@@ -38,6 +40,11 @@ def test_output_is_always_finite_and_bounded(image: np.ndarray) -> None:
     out = NORMAL.apply(image)
     assert np.isfinite(out).all()
     assert np.abs(out).max() <= 2.0
+
+
+def test_a_range_beyond_single_precision() -> None:
+    image = np.array([[-3.4e38, 0.0, 3.4e38]], np.float32)
+    np.testing.assert_allclose(NORMAL.apply(image), [[[-2.0, 0.0, 2.0]]], atol=0.05)
 
 
 @pytest.mark.parametrize("image", [np.zeros((4, 4), np.uint8), np.full((1, 1), 7.0), np.full((3, 3), np.nan)])

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,14 @@ from src_train.control import Control, deaf_to_signals, write_command
 from src_train.events import EVENTS_VERSION, EventLog, read_events
 from src_train.folder import RunFolder
 from src_train.lock import lock_holder, run_lock
+
+
+@pytest.fixture
+def _hears_interrupts() -> Iterator[None]:
+    """Python's own handler, which a process started in the background by a shell does not have."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def test_events_are_lines_and_half_a_line_is_no_event(tmp_path: Path) -> None:
@@ -72,6 +81,7 @@ def test_commands_are_answered_by_events_and_nonsense_is_not(tmp_path: Path) -> 
         write_command(tmp_path, "dance")
 
 
+@pytest.mark.usefixtures("_hears_interrupts")
 def test_the_first_signal_is_a_wish_and_the_second_interrupts(tmp_path: Path) -> None:
     control = Control(tmp_path, EventLog(tmp_path))
     before = signal.getsignal(signal.SIGINT)
@@ -129,6 +139,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
         RunFolder.create(tmp_path / "file" / "run", load_config("quick", data=("x",)))
 
 
+@pytest.mark.usefixtures("_hears_interrupts")
 def test_of_several_processes_one_hears_signals_and_only_once(tmp_path: Path) -> None:
     control = Control(tmp_path, EventLog(tmp_path), alone=False)
     with control.watching():
