@@ -1,4 +1,4 @@
-"""``python -m src_train train | resume | export | methods | presets``: headless training."""
+"""``python -m src_train train | resume | export | methods | presets | settings``: headless training."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--init", default=None, metavar="ENCODER", help="bundled name or file to start from")
     train.add_argument("--exclude", nargs="+", default=None, metavar="FILE", help="image file names to leave out")
     train.add_argument("--dry-run", action="store_true", help="show configuration, size and estimated time only")
+    train.add_argument("--json", action="store_true", help="with --dry-run: the timed phases, as JSON")
     train.set_defaults(run=_train)
     resume = commands.add_parser("resume", help="go on with a run that was stopped or killed")
     resume.add_argument("folder", type=Path, metavar="RUN")
@@ -61,6 +62,9 @@ def _parser() -> argparse.ArgumentParser:
     export.set_defaults(run=_export)
     for name, run, text in (("methods", _methods, "list the methods"), ("presets", _presets, "list the presets")):
         commands.add_parser(name, help=text).set_defaults(run=run)
+    settings = commands.add_parser("settings", help="list all settings with their defaults and meanings")
+    settings.add_argument("--json", action="store_true", help="as JSON, with methods and presets")
+    settings.set_defaults(run=_describe_settings)
     for command in commands.choices.values():
         command.add_argument("--debug", action="store_true", help="show the traceback of errors")
     return parser
@@ -69,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
 def _train(options: argparse.Namespace) -> int:
     from napari_ld.errors import ConfigError
     from src_train.config import load_config
-    from src_train.estimate import describe
+    from src_train.estimate import describe, estimate
     from src_train.run import run_training
 
     given = {"data": options.data, "method": options.method, "init": options.init, "exclude": options.exclude}
@@ -83,7 +87,7 @@ def _train(options: argparse.Namespace) -> int:
         raise ConfigError("no run folder: give one with --out")
     _prepare(options)
     if options.dry_run:
-        for line in describe(config):
+        for line in [estimate(config)] if options.json else describe(config):
             print(line, flush=True)
         return 0
     print(run_training(config, options.out))
@@ -147,6 +151,22 @@ def _presets(options: argparse.Namespace) -> int:
 
     for name, preset in PRESETS.items():
         print(f"{name:10} {preset}")
+    return 0
+
+
+def _describe_settings(options: argparse.Namespace) -> int:
+    import json
+
+    from src_train.settings import described_settings
+
+    described = described_settings()
+    if options.json:
+        print(json.dumps(described))
+        return 0
+    for table, rows in described["tables"].items():
+        for row in rows:
+            name = f"{table}.{row['key']}" if table else row["key"]
+            print(f"{name} = {json.dumps(row['default'])}\n    {row['help']}")
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import operator
 import re
 import tomllib
 from collections.abc import Collection
@@ -56,6 +57,7 @@ class TrainConfig:
     longest_side : int
         Images larger than this are reduced to it when they are read.
     seed : int
+        Of all that is drawn at random; the same seed gives the same run.
     precision : {"auto", "float32", "bfloat16"}
         Of the network; ``auto`` takes the one that is faster on this machine. Losses are always float32.
     device : str
@@ -127,6 +129,19 @@ PRESETS: dict[str, dict[str, Any]] = {
         "evaluation": {"every": 1000},
     },
 }
+
+
+CHOICES: dict[str, Collection[str]] = {
+    "encoder": CONFIGURATIONS,
+    "norm": NORMS,
+    "precision": ("auto", "float32", "bfloat16"),
+    "schedule.optimizer": OPTIMIZERS,
+    "schedule.rate": RATES,
+    "evaluation.select": SELECTIONS,
+    "losses.center_pool": WINDOWS,
+    "corruption.fill": FILLS,
+}
+"""Settings with few known values."""
 
 
 def method_tables(config: TrainConfig) -> dict[str, Any]:
@@ -238,19 +253,8 @@ def _check(config: TrainConfig) -> list[str]:
         parts_of(config.method)
     except ConfigError as error:
         problems.append(str(error))
-    if config.encoder not in CONFIGURATIONS:
-        problems.append(f"unknown encoder configuration {config.encoder!r}: choose one of {', '.join(CONFIGURATIONS)}")
-    if config.precision not in ("auto", "float32", "bfloat16"):
-        problems.append(f"precision = {config.precision!r}: choose auto, float32 or bfloat16")
-    choices: tuple[tuple[str, str, Collection[str]], ...] = (
-        ("norm", config.norm, NORMS),
-        ("schedule.optimizer", config.schedule.optimizer, OPTIMIZERS),
-        ("schedule.rate", config.schedule.rate, RATES),
-        ("evaluation.select", config.evaluation.select, SELECTIONS),
-        ("losses.center_pool", config.losses.center_pool, WINDOWS),
-        ("corruption.fill", config.corruption.fill, FILLS),
-    )
-    for key, value, known in choices:
+    for key, known in CHOICES.items():
+        value = operator.attrgetter(key)(config)
         if value not in known:
             problems.append(f"{key} = {value!r}: choose one of {', '.join(known)}")
     if config.encoder != "fast" and config.norm != "batch":

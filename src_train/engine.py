@@ -161,14 +161,46 @@ class Trainer:
         return named_parameters(self.method, group)
 
 
-def train(trainer: Trainer, batches: Batches, on_step: Callable[[Progress], bool] | None = None) -> bool:
+def train(
+    trainer: Trainer,
+    batches: Batches,
+    on_step: Callable[[Progress], bool] | None = None,
+    on_full_memory: Callable[[int, int], None] | None = None,
+) -> bool:
     """Go on to the last step, or until ``on_step`` returns True; returns whether all steps are done.
+
+    A step that does not fit into memory is done again with half as many couples, and so are those after it, once
+    ``on_full_memory(before, now)`` was told. With several processes, or one couple left, the error is passed on.
 
     Raises
     ------
     TrainingError
         See :meth:`Trainer.advance`.
+    MemoryError, torch.cuda.OutOfMemoryError, RuntimeError
+        When even the smallest batch does not fit.
     """
+    while True:
+        try:
+            return _train(trainer, batches, on_step)
+        except (MemoryError, RuntimeError) as error:
+            if on_full_memory is None or trainer.world.size > 1 or batches.couples < 2 or not is_memory_error(error):
+                raise
+        # Here, not above: while an error is handled its traceback holds what shall be freed.
+        before, batches = batches.couples, batches.halved()
+        for optimizer in trainer.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+        if trainer.device.type == "cuda":
+            torch.cuda.empty_cache()
+        on_full_memory(before, batches.couples)
+
+
+def is_memory_error(error: BaseException) -> bool:
+    """Whether an error says that memory is full; of a CPU torch tells it in words only."""
+    full = MemoryError, torch.cuda.OutOfMemoryError
+    return isinstance(error, full) or "can't allocate memory" in str(error) or "out of memory" in str(error)
+
+
+def _train(trainer: Trainer, batches: Batches, on_step: Callable[[Progress], bool] | None) -> bool:
     coming = batches.ahead(trainer.step, trainer.steps)
     while trainer.step < trainer.steps:
         began = time.perf_counter()

@@ -28,7 +28,7 @@ from src_train.data.extras import ViewExtras
 from src_train.data.published import view_maker
 from src_train.data.views import ViewMaker
 from src_train.distributed import World, agree, process_group
-from src_train.engine import Trainer, train
+from src_train.engine import Trainer, is_memory_error, train
 from src_train.events import EventLog
 from src_train.exporting import EncoderWriter
 from src_train.folder import RunFolder, environment
@@ -104,7 +104,9 @@ def _train(folder: RunFolder, config: TrainConfig, device: torch.device, world: 
             except NapariLDError as error:
                 _tell_failure(log, error)
                 raise
-            except (MemoryError, torch.cuda.OutOfMemoryError) as error:
+            except (MemoryError, RuntimeError) as error:
+                if not is_memory_error(error):
+                    raise
                 full = TrainingError("out of memory: lower schedule.couples, views.size or longest_side, then resume")
                 _tell_failure(log, full)
                 raise full from error
@@ -150,11 +152,9 @@ def _session(
     )
     console = Console(trainer.step, trainer.steps, quiet)
     writer = EncoderWriter(folder.encoder, config, trainer.method, parts.dataset, parts.normalization)
-    supervisor = Supervisor(
-        trainer, config, state, folder.checkpoint, writer, log, control, console, assessor, began=began
-    )
+    supervisor = Supervisor(trainer, config, state, folder, writer, log, control, console, assessor, began=began)
     try:
-        complete = supervisor.early or train(trainer, parts.batches, supervisor)
+        complete = supervisor.early or train(trainer, parts.batches, supervisor, supervisor.on_full_memory)
     finally:
         console.close()
     if world.rank == 0 and (complete or supervisor.early):

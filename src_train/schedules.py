@@ -16,18 +16,22 @@ class Schedule:
     Attributes
     ----------
     steps : int
+        How often the weights are changed; time grows with it.
     couples : int
-        Couples of images a step, over all processes; every image gives two views.
+        Couples of images a step, over all processes; every image gives two views. Fewer need less memory.
     first_phase : float
         Share of the steps in phase 1 (no region losses).
     optimizer : str
-        A name of ``OPTIMIZERS``.
-    learning_rate, weight_decay : float
-        Biases and normalisation do not decay.
+        Rule by which the weights are changed, a name of ``OPTIMIZERS``.
+    learning_rate : float
+        How far a step goes at most; lower it when the loss is not finite.
+    weight_decay : float
+        Pull of the weights towards 0; biases and normalisation do not decay.
     rate : str
-        A name of :data:`RATES`; ``cosine`` rises over ``warmup`` steps and then falls to 2 %.
+        How the learning rate goes, a name of :data:`RATES`; ``cosine`` rises over ``warmup`` steps and then falls to
+        2 %.
     warmup : int
-        Steps.
+        Steps over which the learning rate rises from 0.
     halve_every : int
         Steps between two halvings of the rate ``halving``, counted from the start of the phase.
     average : float
@@ -38,6 +42,9 @@ class Schedule:
         Steps between two checkpoints.
     save_seconds : float
         Seconds after which a checkpoint is written even if ``save_every`` steps have not passed.
+    export_seconds : float
+        Seconds between two writings of the encoder alone, for whoever looks on; 0: with checkpoints and measurements
+        only.
     minutes : float
         The run stops with a checkpoint after this time and can be resumed; 0: no limit.
     """
@@ -55,6 +62,7 @@ class Schedule:
     clip: float = 5.0
     save_every: int = 200
     save_seconds: float = 300.0
+    export_seconds: float = 0.0
     minutes: float = 0.0
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
+from dataclasses import replace
 
 from src_train.assessment import Assessor
 from src_train.checkpoint import RunState, save_checkpoint
@@ -14,6 +14,7 @@ from src_train.distributed import agree
 from src_train.engine import Progress, Trainer
 from src_train.events import EventLog
 from src_train.exporting import EncoderWriter
+from src_train.folder import RunFolder
 from src_train.momentum import RunningAreas
 
 _REPORT_SECONDS = 1.0
@@ -30,7 +31,7 @@ class Supervisor:
     trainer : Trainer
     config : TrainConfig
     state : RunState
-    checkpoint : Path
+    folder : RunFolder
     writer : EncoderWriter
     log : EventLog
     control : Control or None
@@ -46,7 +47,7 @@ class Supervisor:
         trainer: Trainer,
         config: TrainConfig,
         state: RunState,
-        checkpoint: Path,
+        folder: RunFolder,
         writer: EncoderWriter,
         log: EventLog,
         control: Control | None,
@@ -58,10 +59,10 @@ class Supervisor:
         self.trainer, self.config, self.state = trainer, config, state
         self.writer = writer
         self.early = 0 < config.evaluation.patience <= state.since_best
-        self._checkpoint, self._log, self._control = checkpoint, log, control
+        self._folder, self._log, self._control = folder, log, control
         self._console, self._assessor = console, assessor
         self._before, self._began, self._reported = state.seconds, began, float("-inf")
-        self._saved = time.perf_counter()
+        self._saved = self._exported = time.perf_counter()
 
     def minutes(self) -> float:
         """Spent on the run so far, all sessions together."""
@@ -85,21 +86,40 @@ class Supervisor:
         late = time.perf_counter() - self._saved >= schedule.save_seconds
         if reason or last or self.early or late or progress.step % schedule.save_every == 0:
             self.save()
+        elif 0 < schedule.export_seconds <= time.perf_counter() - self._exported:
+            self._export()
         if reason and not last:
             self._log.write("stopped", step=progress.step, reason=reason)
-            self._console.say(
-                f"stopped ({reason}) at step {progress.step}; go on with: resume {self._checkpoint.parent}"
-            )
+            self._console.say(f"stopped ({reason}) at step {progress.step}; go on with: resume {self._folder.path}")
         return bool(reason) or self.early
+
+    def on_full_memory(self, before: int, now: int) -> None:
+        """Say that steps take fewer couples from now on, and see to it that a resumed run does as well."""
+        self.config = replace(self.config, schedule=replace(self.config.schedule, couples=now))
+        self.writer.config = self.config
+        self._folder.write_config(self.config)
+        self._log.write("smaller_batch", step=self.trainer.step, before=before, couples=now)
+        self._console.say(f"memory is full: {now} instead of {before} couples of images a step from here on")
 
     def save(self) -> None:
         """Write a checkpoint, and the encoder so far unless the best one stands there."""
         self.state.seconds = 60 * self.minutes()
-        save_checkpoint(self._checkpoint, self.trainer, self.state)
-        if self.config.evaluation.select == "last" or not self.writer.path.is_file():
-            self.writer.write(self.trainer.averaged, self.trainer.step, self.minutes())
+        save_checkpoint(self._folder.checkpoint, self.trainer, self.state)
+        self._write_encoder()
         self._saved = time.perf_counter()
         self._log.write("saved", step=self.trainer.step, minutes=round(self.minutes(), 2))
+
+    def _export(self) -> None:
+        if self._write_encoder():
+            self._log.write("exported", step=self.trainer.step)
+
+    def _write_encoder(self) -> bool:
+        """Write the encoder so far unless the best one stands there; returns whether it was written."""
+        self._exported = time.perf_counter()
+        due = self.config.evaluation.select == "last" or not self.writer.path.is_file()
+        if due:
+            self.writer.write(self.trainer.averaged, self.trainer.step, self.minutes())
+        return due
 
     def _reason_to_end(self, control: Control) -> str:
         # A pause that was asked for just now is met after the next step.
@@ -146,6 +166,7 @@ class Supervisor:
         self.early = 0 < evaluation.patience <= state.since_best
         rounded = {name: round(value, 5) for name, value in measured.items()}
         self._log.write("score", step=self.trainer.step, measured=rounded, best=better)
+        self._export()
 
     def _pause(self, control: Control) -> None:
         self.save()

@@ -34,12 +34,15 @@ class Entry:
         Method``, usually by :meth:`Method.extended`.
     tables : tuple of str
         Tables of the configuration that it is given, by name; a new one is a field of ``TrainConfig``.
+    view_tables : tuple of str
+        Tables by which its views are made, besides ``views``.
     """
 
     summary: str
     citation: str
     build: Callable[..., Method]
     tables: tuple[str, ...] = ()
+    view_tables: tuple[str, ...] = ()
 
 
 _LD = "method: Chen et al., Unsupervised Local Discrimination for Medical Images, arXiv 2108.09440"
@@ -76,6 +79,7 @@ METHODS: dict[str, Entry] = {
         "method: Haghighi et al., DiRA, arXiv 2204.10437",
         build_dira,
         ("contrast", "dira"),
+        ("corruption",),
     ),
 }
 ADD_ONS: dict[str, Entry] = {
@@ -84,6 +88,7 @@ ADD_ONS: dict[str, Entry] = {
         "add-on, a reconstruction: Yan et al., Localized Region Contrast, arXiv 2304.03406",
         add_lrc,
         ("lrc",),
+        ("superpixels",),
     ),
 }
 

@@ -40,7 +40,25 @@ from src_train.schedules import Schedule, model_rate
 class Weights:
     """Weight of each term; 0 switches it off. Phase 1 uses the first four, phase 2 all.
 
-    Mixup (weight 1 in the authors' code) is off by default: its extra forwards cost a fifth of the step.
+    Attributes
+    ----------
+    pixel : float
+        The same place in two views is alike, and unlike all other places [reconstruction].
+    level : float
+        The same for the coarser features of the network [reconstruction].
+    patch : float
+        The same for the patches of a grid.
+    mixup : float
+        Patches of blended images lie between those of the two; 1 in the authors' code, off by default: its extra
+        forwards cost a fifth of the step.
+    region : float
+        Regions of one cluster are alike across images, and unlike other regions.
+    entropy : float
+        Every place belongs to one cluster clearly.
+    balance : float
+        No cluster dies out [reconstruction].
+    mutual : float
+        Places of two images that find each other are alike [reconstruction].
     """
 
     pixel: float = 1.0
@@ -63,8 +81,10 @@ class LDParams:
         Patches per side, S (authors' code: 8).
     patch_temperature, region_temperature : float
         τ and τ_r (authors' code: 0.1 and 0.2).
-    pixel_temperature, points : float, int
+    pixel_temperature : float
         Of the pixel contrast [reconstruction].
+    points : int
+        Places per image that the pixel contrast compares [reconstruction].
     least_agreement : float
         Couples whose mutual matches agree less than this share teach nothing [reconstruction].
     fresh_optimizer : bool

@@ -26,6 +26,7 @@ class LocalizedParams:
     regions, cells : int
         R regions an image, P cells a region and view.
     temperature : float
+        τ of the contrast.
     dim : int
         Length of the local projections.
     stride : int

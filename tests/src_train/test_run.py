@@ -23,6 +23,8 @@ from napari_ld.model.checkpoint import load_model, read_header
 from src_train.__main__ import EXIT_LOSS, EXIT_STORAGE, main
 from src_train.checkpoint import read_state
 from src_train.control import write_command
+from src_train.data.views import ViewBatch
+from src_train.engine import Trainer
 from src_train.events import EventLog, read_events
 from src_train.folder import RunFolder
 from src_train.lock import lock_holder
@@ -189,6 +191,52 @@ def test_full_memory_is_told(images: Path, tmp_path: Path, monkeypatch: pytest.M
     assert "lower schedule.couples" in _events(tmp_path / "run", "failed")[0]["reason"]
 
 
+def test_a_full_memory_halves_the_batch_and_says_so(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small, run = tmp_path / "small", tmp_path / "run"
+    assert main(_arguments(images, small, "schedule.steps=4", "schedule.couples=1", "evaluation.every=0")) == 0
+    advance, full = Trainer.advance, [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+
+    def advance_if_it_fits(trainer: Trainer, batch: ViewBatch) -> dict[str, float]:
+        if len(batch.first) > 2:
+            raise full.pop()
+        return advance(trainer, batch)
+
+    monkeypatch.setattr(Trainer, "advance", advance_if_it_fits)
+    settings = ["schedule.steps=4", "schedule.couples=5", "evaluation.every=0"]
+    assert main([*_arguments(images, run), *settings]) == 0
+    told = [(event["step"], event["before"], event["couples"]) for event in _events(run, "smaller_batch")]
+    assert told == [(0, 5, 2), (0, 2, 1)]
+    assert _events(run)[-1]["event"] == "finished"
+    assert RunFolder.existing(run).config().schedule.couples == 1  # a resumed run goes on with it
+    expected, found = _weights(small), _weights(run)
+    assert [name for name, tensor in expected.items() if not torch.equal(tensor, found[name])] == []
+
+
+def test_other_errors_of_torch_are_no_full_memory(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: object) -> None:
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr(Trainer, "advance", broken)
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        main(_arguments(images, tmp_path / "run", "schedule.steps=2", "schedule.couples=2"))
+
+
+def test_the_encoder_so_far_is_written_for_whoever_looks_on(images: Path, tmp_path: Path) -> None:
+    often, scored, best = tmp_path / "often", tmp_path / "scored", tmp_path / "best"
+    settings = ["schedule.steps=4", "schedule.save_every=3"]
+    assert main([*_arguments(images, often, *settings), "schedule.export_seconds=0.0001", "evaluation.every=0"]) == 0
+    assert [event["step"] for event in _events(often, "exported")] == [1, 2]
+    assert [event["step"] for event in _events(often, "saved")] == [3, 4]
+    assert main([*_arguments(images, scored, *settings), "evaluation.every=2"]) == 0
+    assert [event["step"] for event in _events(scored, "exported")] == [2, 4]
+    assert main([*_arguments(images, best, *settings), "evaluation.every=2", "evaluation.select=correspondence"]) == 0
+    assert _events(best, "exported") == []  # the best one stands there
+
+
 def test_a_full_disk_is_told_by_the_exit_code(images: Path, tmp_path: Path) -> None:
     resource = pytest.importorskip("resource", reason="the system has no file size limit to imitate a full disk with")
     run = tmp_path / "run"
@@ -214,6 +262,11 @@ def test_export_and_dry_run(images: Path, tmp_path: Path, capsys: pytest.Capture
     assert "[schedule]" in shown
     assert "2,365,504 parameters" in shown
     assert "minutes" in shown.splitlines()[-1]
+    assert main([*words, "--dry-run", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [(phase["name"], phase["steps"]) for phase in told["phases"]] == [("patches", 1), ("regions", 1)]
+    assert all(phase["seconds"] > 0 for phase in told["phases"])
+    assert told["device"] == "cpu"
     assert not run.exists()
     (run).mkdir()
     (run / "config.toml").write_text("")
