@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -167,7 +167,7 @@ def _image(series: Series, name: str) -> Image:
         ordered.affine,
         ordered.spacing,
         name,
-        modality=str(first.dataset.get("Modality") or ""),
+        modality=str(first.elements.get("Modality") or ""),
         display_range=_display_range(first),
     )
 
@@ -182,19 +182,22 @@ def _pixels(ordered: Ordered) -> ArrayLike:
         if not ordered.shape:
             return first
         dtype, shape = first.dtype, first.shape
-    if len(ordered.shape) == 1:
-        return LazyStack((*ordered.shape, *shape), dtype, lambda plane: read_plane(places[plane], dtype))
-    depth = ordered.shape[1]
+    depth = ordered.shape[-1]
 
     def volume(time: int) -> LazyStack:
-        return LazyStack((depth, *shape), dtype, lambda plane: read_plane(places[time * depth + plane], dtype))
+        return LazyStack(
+            (depth, *shape),
+            dtype,
+            lambda plane: read_plane(places[time * depth + plane], dtype),
+            lambda plane, out: read_plane(places[time * depth + plane], dtype, out),
+        )
 
-    return LazyStack((*ordered.shape, *shape), dtype, volume)
+    return volume(0) if len(ordered.shape) == 1 else LazyStack((*ordered.shape, *shape), dtype, volume)
 
 
 def _display_range(header: Header) -> tuple[float, float] | None:
     """The first window that the file proposes, as darkest and brightest value (PS3.3, C.11.2.1.2)."""
-    values = [header.dataset.get(name) for name in ("WindowCenter", "WindowWidth")]
+    values: list[Any] = [header.elements.get(name) for name in ("WindowCenter", "WindowWidth")]
     try:
         centre, width = (float(value if isinstance(value, (str, float, int)) else value[0]) for value in values)
     except (TypeError, ValueError, IndexError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from napari_ld.errors import ImageError
 __all__ = ["Frame", "frames_of", "whole"]
 
 Vector = tuple[float, float, float]
+Elements = Mapping[str, Any] | Dataset
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class Frame:
     time: tuple[int, ...]
 
 
-def frames_of(path: Path, dataset: Dataset) -> tuple[Frame, ...]:
+def frames_of(path: Path, elements: Elements) -> tuple[Frame, ...]:
     """Every frame that a file declares.
 
     Raises
@@ -55,25 +57,26 @@ def frames_of(path: Path, dataset: Dataset) -> tuple[Frame, ...]:
     ValueError
         When a number is none.
     """
-    count = whole(dataset.get("NumberOfFrames")) or 1
-    shared = _first(dataset, "SharedFunctionalGroupsSequence")
-    per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    count = whole(elements.get("NumberOfFrames")) or 1
+    shared = _first(elements, "SharedFunctionalGroupsSequence")
+    per_frame = elements.get("PerFrameFunctionalGroupsSequence") or []
     if count < 1 or (per_frame and len(per_frame) != count):
         raise ImageError(f"{path} declares {count} frames and describes {len(per_frame)}; export it again")
-    if count > path.stat().st_size:
+    if count > 1 and count > path.stat().st_size:
         raise ImageError(f"{path} declares {count} frames, more than it has bytes; export it again")
     if not per_frame:
-        return _plain_frames(dataset, count)
-    return tuple(_functional_frame(index, dataset, item, shared) for index, item in enumerate(per_frame))
+        return _plain_frames(elements, count)
+    return tuple(_functional_frame(index, elements, item, shared) for index, item in enumerate(per_frame))
 
 
-def _plain_frames(dataset: Dataset, count: int) -> tuple[Frame, ...]:
+def _plain_frames(elements: Elements, count: int) -> tuple[Frame, ...]:
     """Frames that share all but their number, and of dose grids their offset."""
-    position, orientation = _vector(dataset, "ImagePositionPatient", 3), _vector(dataset, "ImageOrientationPatient", 6)
-    spacing = _vector(dataset, "PixelSpacing", 2) or _vector(dataset, "ImagerPixelSpacing", 2)
-    slope, intercept = _rescale(dataset)
-    time = tuple(whole(dataset.get(name)) for name in ("TemporalPositionIdentifier", "AcquisitionNumber"))
-    offsets = _vector(dataset, "GridFrameOffsetVector", count) if count > 1 else None
+    position = _vector(elements, "ImagePositionPatient", 3)
+    orientation = _vector(elements, "ImageOrientationPatient", 6)
+    spacing = _vector(elements, "PixelSpacing", 2) or _vector(elements, "ImagerPixelSpacing", 2)
+    slope, intercept = _rescale(elements)
+    time = tuple(whole(elements.get(name)) for name in ("TemporalPositionIdentifier", "AcquisitionNumber"))
+    offsets = _vector(elements, "GridFrameOffsetVector", count) if count > 1 else None
     if count > 1 and offsets is None:
         position = None  # frames that tell no place of their own: a film, or views
     frames = []
@@ -88,14 +91,14 @@ def _plain_frames(dataset: Dataset, count: int) -> tuple[Frame, ...]:
     return tuple(frames)
 
 
-def _functional_frame(index: int, dataset: Dataset, own: Dataset, shared: Dataset | None) -> Frame:
+def _functional_frame(index: int, elements: Elements, own: Dataset, shared: Dataset | None) -> Frame:
     """A frame of an enhanced file, whose properties stand in nested groups."""
 
-    def group(name: str) -> Dataset:
+    def group(name: str) -> Elements:
         found = _first(own, name)
         if found is None and shared is not None:
             found = _first(shared, name)
-        return found if found is not None else dataset
+        return found if found is not None else elements
 
     content = _first(own, "FrameContentSequence")
     time: tuple[int, ...] = ()
@@ -113,25 +116,25 @@ def _functional_frame(index: int, dataset: Dataset, own: Dataset, shared: Datase
     )
 
 
-def _first(dataset: Dataset, name: str) -> Dataset | None:
-    sequence = dataset.get(name)
+def _first(elements: Elements, name: str) -> Dataset | None:
+    sequence = elements.get(name)
     return sequence[0] if sequence else None
 
 
-def _rescale(dataset: Dataset) -> tuple[float, float]:
-    slope = dataset.get("RescaleSlope")
+def _rescale(elements: Elements) -> tuple[float, float]:
+    slope = elements.get("RescaleSlope")
     if slope is None:
-        slope = dataset.get("DoseGridScaling")
-    intercept = dataset.get("RescaleIntercept")
+        slope = elements.get("DoseGridScaling")
+    intercept = elements.get("RescaleIntercept")
     values = (1.0 if slope is None else float(slope), 0.0 if intercept is None else float(intercept))
     if not np.isfinite(values).all() or values[0] == 0:
         raise ValueError(f"a rescale slope of {values[0]:g} and an intercept of {values[1]:g}")
     return values
 
 
-def _vector(dataset: Dataset, name: str, length: int) -> tuple[float, ...] | None:
+def _vector(elements: Elements, name: str, length: int) -> tuple[float, ...] | None:
     """So many finite numbers, or None."""
-    value: Any = dataset.get(name)
+    value: Any = elements.get(name)
     if value is None or isinstance(value, (str, bytes)) or not hasattr(value, "__len__") or len(value) != length:
         return None
     numbers = tuple(float(number) for number in value)

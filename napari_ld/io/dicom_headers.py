@@ -1,18 +1,24 @@
 """What a DICOM file says before its pixels: only the elements that napari-ld uses, none that name a person.
 
 A header is read from the first bytes of the file; the pixels stay on disk. Where they lie there uncompressed, their
-place is noted, so that a plane can later be read without parsing the file again.
+place is noted, so that a plane can later be read without parsing the file again. Most elements are the same in all
+files of a series: what their bytes mean is worked out once.
 """
 
 from __future__ import annotations
 
+import os
 import struct
 import warnings
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
+from pydicom.dataelem import RawDataElement, convert_raw_data_element
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_partial
@@ -81,11 +87,12 @@ _ODD_IS_FINE = [
     "WindowCenter",
     "WindowWidth",
 ]
-_DISPENSABLE = {Tag(name) for name in _ODD_IS_FINE}
-_FIRST_BYTES = 2**16
+_FIRST_BYTES = 2**14
+_SHORT = 256  # bytes of an element that may be remembered; longer ones differ from file to file or come once
 _MAX_HEADER_BYTES = 2**28
 _MAX_UNPACKED_BYTES = 2**26
 _MAX_ELEMENTS = 50_000
+_NAMES = {int(Tag(name)): name for name in _TAGS}
 _NUMBERS: list[int | BaseTag] = [Tag(name) for name in _TAGS]
 _PIXEL_NUMBERS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 _PIXEL_TAGS = {(0x7FE0, 0x0008), (0x7FE0, 0x0009), (0x7FE0, 0x0010)}
@@ -103,8 +110,8 @@ class Header:
 
     Attributes
     ----------
-    dataset : Dataset
-        The few elements that were read.
+    elements : mapping
+        The few elements that were read: keyword to value, as pydicom gives it.
     transfer_syntax : str
         UID.
     offset : int or None
@@ -113,7 +120,7 @@ class Header:
     """
 
     path: Path
-    dataset: Dataset
+    elements: Mapping[str, Any]
     transfer_syntax: str
     offset: int | None
     frames: tuple[Frame, ...]
@@ -121,27 +128,27 @@ class Header:
     @property
     def rows(self) -> int:
         """Number of rows."""
-        return int(self.dataset.Rows)
+        return int(self.elements["Rows"])
 
     @property
     def columns(self) -> int:
         """Number of columns."""
-        return int(self.dataset.Columns)
+        return int(self.elements["Columns"])
 
     @property
     def samples(self) -> int:
         """Samples a pixel, 1 or 3."""
-        return int(self.dataset.get("SamplesPerPixel", 1) or 1)
+        return int(self.elements.get("SamplesPerPixel", 1) or 1)
 
     @property
     def series(self) -> str:
         """UID of the series, or the path where there is none."""
-        return str(self.dataset.get("SeriesInstanceUID") or self.path)
+        return str(self.elements.get("SeriesInstanceUID") or self.path)
 
     @property
     def number(self) -> int:
         """InstanceNumber, 0 where there is none."""
-        return whole(self.dataset.get("InstanceNumber"))
+        return whole(self.elements.get("InstanceNumber"))
 
 
 def is_dicom(path: Path) -> bool:
@@ -163,60 +170,70 @@ def read_header(path: Path) -> Header:
     NoPixelsError
         A DICOM file of something else than an image.
     """
-    marked = is_dicom(path)
-    if not marked:
-        _check_unmarked(path)
+    try:
+        head, size = _begin(path, _FIRST_BYTES)
+    except OSError as error:
+        raise ImageError(f"cannot read {path}: {error.strerror}; check the path and its permissions") from error
+    marked = head[128:132] == b"DICM"
+    if not marked and (len(head) < 8 or struct.unpack("<H", head[:2])[0] not in (2, 8)):
+        check_signature(path, "DICOM")  # files from before the mark existed begin with a small group number
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom would quote the values that it finds odd
-            dataset, offset, length = _parse(path, force=not marked)
-            _convert(dataset)
+            dataset, offset, length = _parse(path, head, size, force=not marked)
+            elements = _values(dataset)
             syntax = _transfer_syntax(dataset)
             if length is None:
-                raise NoPixelsError(
-                    f"{path} is a DICOM file without pixels ({_class_name(dataset)}); choose a file that holds an image"
-                )
-            _check_pixels(path, dataset)
+                what = f"{path} is a DICOM file without pixels ({_class_name(elements)})"
+                raise NoPixelsError(f"{what}; choose a file that holds an image")
+            _check_pixels(path, elements)
             native = offset if syntax in _NATIVE and length != _UNDEFINED else None
-            frames = frames_of(path, dataset)
+            frames = frames_of(path, elements)
             if native is not None:
-                _check_whole(path, dataset, len(frames), native, length)
+                _check_whole(path, elements, len(frames), min(length, size - native))
     except BROKEN as error:
         raise damaged(path, error) from error
-    return Header(path, dataset, str(syntax), native, frames)
+    return Header(path, elements, syntax, native, frames)
 
 
-def _convert(dataset: Dataset) -> None:
+def _begin(path: Path, count: int) -> tuple[bytes, int]:
+    """The first bytes of a file, and how many it has."""
+    with open(path, "rb", buffering=0) as file:
+        return file.read(count), os.fstat(file.fileno()).st_size
+
+
+def _values(dataset: Dataset) -> dict[str, Any]:
     """Turn raw elements into values now, while an error still names the file; what orders or shows only may be odd."""
-    for tag in list(dataset.keys()):
+    values = {}
+    for raw in list(dataset.values()):
+        name = _NAMES.get(raw.tag)
+        if name is None:
+            continue
         try:
-            dataset[tag]
+            if isinstance(raw, RawDataElement) and isinstance(raw.value, bytes) and len(raw.value) <= _SHORT:
+                values[name] = _value(raw.tag, raw.VR, raw.value, raw.is_implicit_VR, raw.is_little_endian)
+            else:
+                values[name] = dataset[raw.tag].value
         except BROKEN:
-            if tag not in _DISPENSABLE:
+            if name not in _ODD_IS_FINE:
                 raise
-            del dataset[tag]
+    return values
 
 
-def _check_unmarked(path: Path) -> None:
-    """Files from before the mark existed begin with a small group number; anything else is refused."""
-    try:
-        with open(path, "rb") as file:
-            head = file.read(8)
-    except OSError as error:
-        raise ImageError(f"cannot read {path}: {error.strerror}; check the path and its permissions") from error
-    if len(head) < 8 or struct.unpack("<H", head[:2])[0] not in (2, 8):
-        check_signature(path, "DICOM")
+@lru_cache(maxsize=1024)
+def _value(tag: BaseTag, vr: str | None, value: bytes, implicit: bool, little: bool) -> Any:
+    """What the bytes of an element mean; shared by all files that hold the same, and never changed."""
+    raw = RawDataElement(tag, vr, len(value), value, 0, implicit, little)
+    return convert_raw_data_element(raw).value
 
 
-def _parse(path: Path, force: bool) -> tuple[Dataset, int, int | None]:
+def _parse(path: Path, begin: bytes, size: int, force: bool) -> tuple[Dataset, int, int | None]:
     """The elements, where the pixels begin, and how many bytes they take (None: there are none)."""
-    size = path.stat().st_size
+    if str(DeflatedExplicitVRLittleEndian).encode() in begin[:2048]:
+        return _parse_deflated(path)
     take = _FIRST_BYTES
     while True:
-        with open(path, "rb") as file:
-            head = BytesIO(file.read(take))
-        if str(DeflatedExplicitVRLittleEndian).encode() in head.getvalue()[:2048]:
-            return _parse_deflated(path)
+        head = BytesIO(begin)
         dataset = read_partial(head, _Until(_PIXEL_NUMBERS), specific_tags=_NUMBERS, force=force)
         place = head.tell()
         found = _pixel_element(head, place, dataset)
@@ -227,6 +244,7 @@ def _parse(path: Path, force: bool) -> tuple[Dataset, int, int | None]:
         if take >= _MAX_HEADER_BYTES:
             raise ImageError(f"{path} has more than {take} bytes before its pixels; export it again")
         take *= 16
+        begin, _ = _begin(path, take)
 
 
 def _pixel_element(head: BytesIO, place: int, dataset: Dataset) -> tuple[int, int] | None:
@@ -287,30 +305,29 @@ def _transfer_syntax(dataset: Dataset) -> str:
     return str(ExplicitVRLittleEndian if little else ExplicitVRBigEndian)
 
 
-def _class_name(dataset: Dataset) -> str:
-    uid = dataset.get("SOPClassUID")
+def _class_name(elements: Mapping[str, Any]) -> str:
+    uid = elements.get("SOPClassUID")
     return str(getattr(uid, "name", "")) or "of unknown class"
 
 
-def _check_pixels(path: Path, dataset: Dataset) -> None:
+def _check_pixels(path: Path, elements: Mapping[str, Any]) -> None:
     """Refuse what is no picture, or more than memory holds."""
-    rows, columns = whole(dataset.get("Rows")), whole(dataset.get("Columns"))
+    rows, columns = whole(elements.get("Rows")), whole(elements.get("Columns"))
     if rows < 1 or columns < 1:
         raise ImageError(f"{path} declares {rows} x {columns} pixels; expected at least one: export it again")
     check_plane_size(path, rows, columns)
-    samples = whole(dataset.get("SamplesPerPixel")) or 1
+    samples = whole(elements.get("SamplesPerPixel")) or 1
     if samples not in (1, 3):
         raise ImageError(f"{path} has {samples} samples a pixel; expected 1 or 3: export it again")
 
 
-def _check_whole(path: Path, dataset: Dataset, frames: int, offset: int, length: int) -> None:
+def _check_whole(path: Path, elements: Mapping[str, Any], frames: int, stored: int) -> None:
     """Refuse a file that ends before its pixels do."""
-    bits = (
-        int(dataset.BitsAllocated) * int(dataset.Rows) * int(dataset.Columns) * int(dataset.get("SamplesPerPixel", 1))
-    )
-    if str(dataset.get("PhotometricInterpretation", "")) == "YBR_FULL_422":
+    pixels = int(elements["Rows"]) * int(elements["Columns"]) * int(elements.get("SamplesPerPixel", 1))
+    bits = int(elements["BitsAllocated"]) * pixels
+    if str(elements.get("PhotometricInterpretation", "")) == "YBR_FULL_422":
         bits = bits * 2 // 3
-    declared, stored = frames * bits // 8, min(length, path.stat().st_size - offset)
+    declared = frames * bits // 8
     if declared > stored:
         raise ImageError(
             f"{path} is truncated: it declares {declared} bytes of pixels and holds {stored}; copy or export it again"

@@ -53,7 +53,7 @@ def value_type(places: list[Place]) -> np.dtype[Any] | None:
     that the declared bits can store, so that no plane overflows.
     """
     header = places[0].header
-    if header.samples > 1 or _photometric(header) == "PALETTE COLOR" or "ModalityLUTSequence" in header.dataset:
+    if header.samples > 1 or _photometric(header) == "PALETTE COLOR" or "ModalityLUTSequence" in header.elements:
         return None
     low, high = 0.0, 0.0
     for bits, signed, slope, intercept in {(*_stored(p.header), p.frame.slope, p.frame.intercept) for p in places}:
@@ -87,8 +87,16 @@ def check_readable(header: Header) -> None:
         )
 
 
-def read_plane(place: Place, dtype: np.dtype[Any] | None) -> npt.NDArray[Any]:
+def read_plane(place: Place, dtype: np.dtype[Any] | None, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
     """Pixels of one plane, ``(rows, columns)`` of ``dtype`` or ``(rows, columns, 3)``.
+
+    Parameters
+    ----------
+    place : Place
+    dtype : dtype or None
+        As :func:`value_type` says.
+    out : array, optional
+        Where to put them, of ``dtype``: new memory costs more than reading the file.
 
     Raises
     ------
@@ -103,7 +111,10 @@ def read_plane(place: Place, dtype: np.dtype[Any] | None) -> npt.NDArray[Any]:
         expected = (header.rows, header.columns) if raw.ndim == 2 else (header.rows, header.columns, 3)
         if raw.shape != expected:
             raise ValueError(f"its pixels have the shape {raw.shape}, not {expected}")
-        return raw if raw.ndim == 3 else _values(raw, header, frame, dtype)
+        values = raw if raw.ndim == 3 else _values(raw, header, frame, dtype, out)
+        if out is not None and values is not out:
+            out[...] = values
+        return values if out is None else out
     except RuntimeError as error:
         if "does not support" not in str(error):
             raise damaged(header.path, error) from error
@@ -117,11 +128,11 @@ def read_plane(place: Place, dtype: np.dtype[Any] | None) -> npt.NDArray[Any]:
 
 def _stored(header: Header) -> tuple[int, bool]:
     """Bits that a sample uses, 0 for floating point, and whether it is signed."""
-    dataset = header.dataset
-    if "BitsStored" not in dataset and "PixelRepresentation" not in dataset:
+    elements = header.elements
+    if "BitsStored" not in elements and "PixelRepresentation" not in elements:
         return 0, True
-    allocated = int(dataset.BitsAllocated)
-    return min(int(dataset.get("BitsStored") or allocated), allocated), bool(dataset.get("PixelRepresentation"))
+    allocated = int(elements["BitsAllocated"])
+    return min(int(elements.get("BitsStored") or allocated), allocated), bool(elements.get("PixelRepresentation"))
 
 
 def _limits(bits: int, signed: bool) -> tuple[int, int]:
@@ -129,12 +140,12 @@ def _limits(bits: int, signed: bool) -> tuple[int, int]:
 
 
 def _photometric(header: Header) -> str:
-    return str(header.dataset.get("PhotometricInterpretation") or "")
+    return str(header.elements.get("PhotometricInterpretation") or "")
 
 
 def _from_disk(header: Header, frame: Frame) -> npt.NDArray[Any] | None:
     """Uncompressed grey pixels; None for all others."""
-    allocated = int(header.dataset.get("BitsAllocated") or 0)
+    allocated = int(header.elements.get("BitsAllocated") or 0)
     bits, signed = _stored(header)
     plain = header.samples == 1 and allocated in _FAST_BITS and bits > 0 and _photometric(header) != "PALETTE COLOR"
     if header.offset is None or not plain:
@@ -147,7 +158,9 @@ def _from_disk(header: Header, frame: Frame) -> npt.NDArray[Any] | None:
     raw = raw.astype(raw.dtype.newbyteorder("="), copy=False)
     if signed:
         raw = raw.view(raw.dtype.str.replace("u", "i"))
-    if bits < allocated:  # what stands in the other bits is not part of the value
+    if bits < allocated and not signed:  # what stands in the other bits is not part of the value
+        raw &= raw.dtype.type((1 << bits) - 1)
+    elif bits < allocated:
         raw <<= raw.dtype.type(allocated - bits)
         raw >>= raw.dtype.type(allocated - bits)
     return raw.reshape(header.rows, header.columns)
@@ -187,23 +200,33 @@ def _tag(name: str) -> int:
     return tag
 
 
-def _values(raw: npt.NDArray[Any], header: Header, frame: Frame, dtype: np.dtype[Any] | None) -> npt.NDArray[Any]:
-    """Stored values to those of the modality."""
+def _values(
+    raw: npt.NDArray[Any],
+    header: Header,
+    frame: Frame,
+    dtype: np.dtype[Any] | None,
+    out: npt.NDArray[Any] | None,
+) -> npt.NDArray[Any]:
+    """Stored values to those of the modality; into ``out`` where that saves a copy."""
     bits, signed = _stored(header)
     if _photometric(header) == "MONOCHROME1" and bits:
         raw = (sum(_limits(bits, signed)) - raw.astype(np.int64)).astype(raw.dtype)
-    if "ModalityLUTSequence" in header.dataset:
+    if "ModalityLUTSequence" in header.elements:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return np.asarray(apply_modality_lut(raw, header.dataset)).astype(dtype or np.float32)
+            tables = Dataset()
+            tables.ModalityLUTSequence = header.elements["ModalityLUTSequence"]
+            return np.asarray(apply_modality_lut(raw, tables)).astype(dtype or np.float32)
     if dtype is None or (frame.slope, frame.intercept) == (1.0, 0.0):
         return raw.astype(dtype or raw.dtype, copy=False)
     if dtype.kind == "f":
         values: npt.NDArray[Any] = raw.astype(np.float64) * frame.slope + frame.intercept
         return values.astype(np.float32)
     alike = raw.dtype.itemsize == dtype.itemsize and raw.flags.writeable
-    shifted = raw.view(dtype) if alike else raw.astype(dtype)  # whole numbers, which wrap round and back again
-    if frame.slope != 1:
-        shifted *= dtype.type(frame.slope)
-    shifted += dtype.type(frame.intercept)
-    return shifted
+    shifted = raw.view(dtype) if alike else raw  # whole numbers, which wrap round and back again
+    target = out if out is not None else shifted if alike else np.empty(raw.shape, dtype)
+    slope, intercept = np.array([frame.slope, frame.intercept]).astype(np.int64).astype(dtype)
+    if slope != 1:
+        shifted = np.multiply(shifted, slope, out=target, dtype=dtype, casting="unsafe")
+    np.add(shifted, intercept, out=target, dtype=dtype, casting="unsafe")
+    return target

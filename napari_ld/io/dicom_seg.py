@@ -28,7 +28,7 @@ _MAX_VOXELS = 2**29
 
 def is_segmentation(header: Header) -> bool:
     """Whether the file holds segments of another series."""
-    return str(header.dataset.get("SOPClassUID")) in _CLASSES
+    return str(header.elements.get("SOPClassUID")) in _CLASSES
 
 
 def read_segmentation(header: Header) -> Image:
@@ -112,7 +112,7 @@ def _misplaced(frame: Frame, first: Frame) -> bool:
 
 
 def _declared_step(header: Header) -> float:
-    shared = header.dataset.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()]
+    shared = header.elements.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()]
     measures = shared[0].get("PixelMeasuresSequence") or [pydicom.Dataset()]
     step = float(measures[0].get("SpacingBetweenSlices") or measures[0].get("SliceThickness") or 1.0)
     return step if step > 0 else 1.0
@@ -120,10 +120,10 @@ def _declared_step(header: Header) -> float:
 
 def _segment_number(header: Header, index: int) -> int:
     """Number of the segment that a frame shows; 0 when its values are the numbers."""
-    if str(header.dataset.get("SegmentationType")) == "LABELMAP":
+    if str(header.elements.get("SegmentationType")) == "LABELMAP":
         return 0
-    groups = (header.dataset.get("PerFrameFunctionalGroupsSequence") or [])[index : index + 1]
-    for group in (*groups, *(header.dataset.get("SharedFunctionalGroupsSequence") or [])):
+    groups = (header.elements.get("PerFrameFunctionalGroupsSequence") or [])[index : index + 1]
+    for group in (*groups, *(header.elements.get("SharedFunctionalGroupsSequence") or [])):
         if group.get("SegmentIdentificationSequence"):
             number = int(group.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
             if number < 1:
@@ -135,8 +135,8 @@ def _segment_number(header: Header, index: int) -> int:
 def _pixels(header: Header, order: list[int]) -> Iterator[npt.NDArray[Any]]:
     """Masks of the frames in this order; of a label map the values."""
     count = header.rows * header.columns
-    kind = str(header.dataset.get("SegmentationType"))
-    if header.offset is not None and int(header.dataset.BitsAllocated) == 1:
+    kind = str(header.elements.get("SegmentationType"))
+    if header.offset is not None and int(header.elements["BitsAllocated"]) == 1:
         raw = np.memmap(header.path, np.uint8, "r", header.offset)
         for index in order:
             start, stop = index * count, (index + 1) * count
@@ -155,12 +155,12 @@ def _pixels(header: Header, order: list[int]) -> Iterator[npt.NDArray[Any]]:
 def _values(header: Header) -> dict[int, int]:
     """Label of each segment: its number, or what we left in its tracking identifier."""
     values = {}
-    for one in header.dataset.get("SegmentSequence") or []:
+    for one in header.elements.get("SegmentSequence") or []:
         mark, _, value = str(one.get("TrackingID", "")).partition(VALUE_MARK)
         values[int(one.SegmentNumber)] = int(value) if not mark and value.isdecimal() else int(one.SegmentNumber)
     return values
 
 
 def _names(header: Header) -> tuple[tuple[int, str], ...]:
-    segments = header.dataset.get("SegmentSequence") or []
+    segments = header.elements.get("SegmentSequence") or []
     return tuple((int(one.SegmentNumber), str(one.get("SegmentLabel", ""))) for one in segments)

@@ -49,7 +49,7 @@ class Series:
     @property
     def key(self) -> tuple[int, str]:
         """Number and UID of the series, by which several are listed."""
-        number = self.first.dataset.get("SeriesNumber")
+        number = self.first.elements.get("SeriesNumber")
         return (int(number) if number is not None and str(number) else 0, self.first.series)
 
     @property
@@ -59,7 +59,7 @@ class Series:
         return len(self.places) > 1 and frame.position is not None and frame.orientation is not None
 
     def __str__(self) -> str:
-        modality = str(self.first.dataset.get("Modality") or "unknown modality")
+        modality = str(self.first.elements.get("Modality") or "unknown modality")
         planes = f"{len(self.places)} plane{'s' if len(self.places) > 1 else ''}"
         return f"{modality}, {planes} of {self.first.rows} x {self.first.columns}, {self.first.series}"
 
@@ -152,7 +152,7 @@ def _unplaced(series: Series, name: str) -> Ordered:
         if first.frame.position is not None and first.frame.orientation is not None:
             affine, _ = _geometry([first], _normal(first.frame.orientation, name), name)
         return Ordered(places, "yx", (), affine, spacing)
-    film = "FrameTime" in first.header.dataset or "FrameTimeVector" in first.header.dataset
+    film = "FrameTime" in first.header.elements or "FrameTimeVector" in first.header.elements
     steps = None if spacing is None else (1.0, *spacing)
     return Ordered(places, "tyx" if film else "pyx", (len(places),), None, steps)
 
@@ -173,7 +173,7 @@ def _by_place(series: Series, normal: npt.NDArray[np.float64], name: str) -> lis
     unique: dict[tuple[str, int], Place] = {}
     copies: list[Place] = []
     for place in sorted(series.places, key=lambda one: str(one.header.path)):
-        identity = str(place.header.dataset.get("SOPInstanceUID") or place.header.path), place.frame.index
+        identity = str(place.header.elements.get("SOPInstanceUID") or place.header.path), place.frame.index
         if unique.setdefault(identity, place) is not place:
             copies.append(place)
     offsets = [(_offset(place, normal), place) for place in unique.values()]

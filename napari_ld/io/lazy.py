@@ -39,11 +39,19 @@ class LazyStack(_Lazy):
     read : callable
         From the index of a plane to its pixels, ``shape[1:]`` of ``dtype``; for a series from the time to a stack,
         which may be lazy itself.
+    read_into : callable, optional
+        Puts the pixels of a plane into a given array of that shape and dtype: the whole stack then needs no copies.
     """
 
-    def __init__(self, shape: Sequence[int], dtype: npt.DTypeLike, read: Callable[[int], Any]) -> None:
+    def __init__(
+        self,
+        shape: Sequence[int],
+        dtype: npt.DTypeLike,
+        read: Callable[[int], Any],
+        read_into: Callable[[int, npt.NDArray[Any]], object] | None = None,
+    ) -> None:
         super().__init__(shape, dtype)
-        self._read = read
+        self._read, self._read_into = read, read_into
 
     def __getitem__(self, key: Any) -> Any:
         """Index as numpy does; only the planes that are asked for are read."""
@@ -73,7 +81,10 @@ class LazyStack(_Lazy):
     def _planes(self, indices: Sequence[int]) -> npt.NDArray[Any]:
         planes = np.empty((len(indices), *self.shape[1:]), self.dtype)
         for position, index in enumerate(indices):
-            planes[position] = self._read(index)
+            if self._read_into is not None:
+                self._read_into(index, planes[position])
+            else:
+                planes[position] = self._read(index)
         return planes
 
 

@@ -7,7 +7,18 @@ import sys
 import pytest
 
 from benchmarks.memory import measure
-from benchmarks.speed import PAPER, Samples, record, summary, table, time_clicks, time_embeddings, time_help
+from benchmarks.speed import (
+    PAPER,
+    SERIES,
+    Samples,
+    record,
+    summary,
+    table,
+    time_clicks,
+    time_embeddings,
+    time_help,
+    time_series,
+)
 from benchmarks.subjects import texture
 
 
@@ -34,6 +45,16 @@ def test_the_summary_compares_with_limit_and_paper_configuration() -> None:
     assert paper["ratio"] == 10
     assert "limit" not in paper
     assert "150 kept" in table([fast, paper])
+
+
+def test_a_series_is_opened_by_turns_with_pydicom() -> None:
+    samples: Samples = {}
+    for kind in SERIES:
+        time_series(kind, 2, 3, samples)
+    assert {len(values["napari-ld"]) for values in samples.values()} == {3}
+    rows = summary(samples, "fast")
+    assert len(rows) == 4 * len(SERIES)
+    assert sum(row.get("limit") == 1.3 for row in rows) == 3 * len(SERIES)
 
 
 def test_images_differ_by_seed() -> None:

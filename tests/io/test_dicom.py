@@ -85,6 +85,38 @@ class TestSeries:
             expected = position + 4 * size[1] * facing[:3] + 3 * size[0] * facing[3:]
             np.testing.assert_allclose((image.affine @ [plane, 3, 4, 1])[:3], expected, atol=1e-6)
 
+    @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(
+        kind=st.sampled_from([np.uint8, np.int8, np.uint16, np.int16]),
+        unused=st.integers(0, 5),
+        slope=st.sampled_from([1, -1, 2, -3, 0.5]),
+        intercept=st.sampled_from([0, -1024, 255, 32768, -7]),
+        seed=st.integers(0, 9),
+    )
+    def test_values_are_pydicom_s_whatever_the_bits(
+        self, kind: Any, unused: int, slope: float, intercept: int, seed: int, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        """Plane by plane and as one array; the type is as narrow as the declared bits allow."""
+        bits = np.iinfo(kind).bits - unused
+        low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if np.iinfo(kind).min else (0, (1 << bits) - 1)
+        stored = np.random.default_rng(seed).integers(low, high, (3, 4, 6), endpoint=True).astype(kind)
+        stored[0, 0, :2] = low, high
+        elements = {"BitsStored": bits, "HighBit": bits - 1}
+        folder = tmp_path_factory.mktemp("bits")
+        paths = write_series(folder, stored, slope=slope, intercept=intercept, elements=elements)
+        image = read_image(folder)
+        whole = np.asarray(image.array)
+        assert whole.dtype == image.array.dtype
+        for plane, path in enumerate(paths):
+            dataset = pydicom.dcmread(path)
+            expected = apply_rescale(dataset.pixel_array.astype(np.int64), dataset)
+            np.testing.assert_array_equal(image.plane(plane), expected)
+            np.testing.assert_array_equal(whole[plane], expected)
+        if whole.dtype.kind in "ui":
+            found = sorted([low * slope + intercept, high * slope + intercept])
+            types = [np.iinfo(t) for t in (np.uint8, np.uint16, np.int16) if np.iinfo(t).bits < whole.itemsize * 8]
+            assert not any(one.min <= found[0] and found[1] <= one.max for one in types)
+
     def test_opening_reads_no_pixels_and_a_plane_only_its_file(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -93,7 +125,7 @@ class TestSeries:
         real = dicom_pixels.read_plane
         monkeypatch.setattr(
             "napari_ld.io.dicom.read_plane",
-            lambda place, dtype: [seen.append(place.header.path), real(place, dtype)][1],
+            lambda place, dtype, out=None: [seen.append(place.header.path), real(place, dtype, out)][1],
         )
         image = read_image(tmp_path)
         assert seen == []
