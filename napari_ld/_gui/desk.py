@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QCoreApplication, QObject, Signal
 
 from napari_ld._gui import layers
+from napari_ld._gui.input_view import InputView
 from napari_ld._gui.landmark_layer import LandmarkLayer
 from napari_ld._gui.review_desk import ReviewDesk
 from napari_ld._gui.workers import Worker
 from napari_ld.errors import ImageError
+from napari_ld.io.windows import AS_SHOWN
 from napari_ld.session import Session, guidance
 from napari_ld.session.compute import Sources, identify, image_stem, locate_tracks
 
@@ -36,6 +38,8 @@ class Desk(QObject):
     ----------
     review : ReviewDesk or None
         Layers and workers of the regions; there after :meth:`start`.
+    input : InputView
+        The layer of what the encoder gets.
     images_changed, plane_changed, theme_changed : Signal()
     refused : Signal(str)
         An edit on the canvas that could not be made, in words; ``""`` after one that could.
@@ -59,6 +63,7 @@ class Desk(QObject):
         self._recognition = Worker(identify)
         self._landmarks: LandmarkLayer | None = None
         self.review: ReviewDesk | None = None
+        self.input = InputView(viewer, session, self._sources)
 
     def start(
         self, actions: Mapping[str, Callable[[], object]], review_actions: Mapping[str, Callable[[], object]]
@@ -102,6 +107,7 @@ class Desk(QObject):
         self._recognition.shutdown()
         if self.review is not None:
             self.review.close()
+        self.input.close()
         self._sources.clear()
         for signal, slot in self._viewer_signals():
             signal.disconnect(slot)
@@ -142,6 +148,7 @@ class Desk(QObject):
             self._landmarks.follow(layer)
         if self.review is not None:
             self.review.follow(layer)
+        self.input.follow(layer)
         self._watch(layer)
         self.refused.emit("")
         try:
@@ -154,6 +161,17 @@ class Desk(QObject):
         if request is not None:
             self._recognition.submit(request)
         self._on_step()
+
+    def choose_window(self, window: str) -> None:
+        """Let the encoder see a CT window, what the layer's contrast limits show, or (``""``) robust limits."""
+        if window == AS_SHOWN and self.image_layer is not None:
+            low, high = self.image_layer.contrast_limits
+            window = f"{float(low)!r},{float(high)!r}"
+        try:
+            self.session.choose_window(window or None)
+            self.refused.emit("")
+        except ImageError as error:
+            self.refused.emit(str(error))
 
     def _watch(self, layer: ImageLayer | None) -> None:
         if self.image_layer is not None:
@@ -181,6 +199,7 @@ class Desk(QObject):
             self.session.work_changed.emit()
         if self.review is not None:
             self.review.forget(removed)
+        self.input.forget(removed)
         if removed == self.image_layer:
             left = [layer for layer in self._viewer.layers if layers.is_image(layer)]
             self._open(left[-1] if left else None)
@@ -229,6 +248,8 @@ class Desk(QObject):
             self._landmarks.refresh()
         if self.review is not None:
             self.review.draw()
+        if not self._closed:
+            self.input.refresh()
 
     @property
     def status(self) -> str:
@@ -237,6 +258,7 @@ class Desk(QObject):
 
     def _on_step(self, event: Event | None = None) -> None:
         self.plane_changed.emit()
+        self.input.refresh()
 
     def _on_ndisplay(self, event: Event | None = None) -> None:
         self.session.set_obstacle(THREE_D if self._viewer.dims.ndisplay == 3 else "")

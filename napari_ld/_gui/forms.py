@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QResizeEvent
@@ -184,22 +184,48 @@ def ask_file(
     title: str,
     pattern: str,
     chosen: Callable[[str], None],
-    *,
-    save: bool = False,
-    suffix: str = "csv",
 ) -> QFileDialog:
-    """Ask for a file without blocking the window; ``chosen`` is called with its path.
-
-    ``suffix`` is added to a name to be saved that has none.
-    """
+    """Ask for a file without blocking the window; ``chosen`` is called with its path."""
     dialog = QFileDialog(parent, title, "", pattern)
     dialog.setObjectName(name)
     dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-    if save:
-        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-        dialog.setDefaultSuffix(suffix)
-    else:
-        dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
+    dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
+    dialog.fileSelected.connect(chosen)
+    dialog.open()
+    return dialog
+
+
+def ask_where(
+    parent: QWidget,
+    name: str,
+    title: str,
+    formats: Mapping[str, str],
+    chosen: Callable[[str], None],
+    proposed: str = "",
+) -> QFileDialog:
+    """Ask where to save without blocking the window; before a file is replaced the dialog asks once more.
+
+    Parameters
+    ----------
+    parent : QWidget
+    name, title : str
+    formats : mapping of str to str
+        Ending, without the first dot, to what the dialog calls the format; the first is proposed. The ending of the
+        chosen format is added to a name that has none.
+    chosen : callable
+        Called with the path.
+    proposed : str
+        Path to begin with.
+    """
+    dialog = QFileDialog(parent, title, "", ";;".join(formats.values()))
+    dialog.setObjectName(name)
+    dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+    dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+    endings = {text: ending for ending, text in formats.items()}
+    dialog.setDefaultSuffix(next(iter(formats)))
+    dialog.filterSelected.connect(lambda text: dialog.setDefaultSuffix(endings[text]))
+    if proposed:
+        dialog.selectFile(proposed)
     dialog.fileSelected.connect(chosen)
     dialog.open()
     return dialog

@@ -24,14 +24,21 @@ if TYPE_CHECKING:
 LANDMARKS_LAYER = "LD landmarks"
 PROPOSALS_LAYER = "LD proposals"
 ACCEPTED_LAYER = "LD accepted"
-VIEW_LAYERS = {"embedding": "LD embedding (RGB)", "clusters": "LD clusters", "similarity": "LD similarity"}
+VIEW_LAYERS = {
+    "embedding": "LD embedding (RGB)",
+    "clusters": "LD clusters",
+    "similarity": "LD similarity",
+    "input": "LD input",
+}
+VIEW_MARK = "napari-ld-view"
+"""In the metadata of layers that show what the encoder sees of another one."""
 
 
 def is_image(layer: Layer | None) -> bool:
-    """Whether a layer holds pixels that landmarks can be put on."""
+    """Whether a layer holds pixels that landmarks can be put on; views of the encoder do not."""
     from napari.layers import Image as ImageLayer
 
-    return isinstance(layer, ImageLayer)
+    return isinstance(layer, ImageLayer) and VIEW_MARK not in layer.metadata
 
 
 def image_of(layer: ImageLayer) -> Image:

@@ -1,4 +1,4 @@
-"""Layers that show what the encoder sees: its embedding, its clusters, the like of the point under the mouse."""
+"""Layers that show what the encoder sees: what it gets, its embedding, its clusters, the like of the mouse's point."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from napari import Viewer
     from napari.layers import Image as ImageLayer
     from napari.layers import Layer
+
+
+_MOVING = ("similarity", "input")  # of one plane only, which is put where that plane lies
 
 
 class ViewLayers:
@@ -54,7 +57,7 @@ class ViewLayers:
         if image is None:
             return
         layer = self._layers.get(view.kind)
-        moving = view.kind == "similarity"
+        moving = view.kind in _MOVING
         if layer is None:
             layer = self._layers[view.kind] = self._make(view, image, n_planes)
         if moving:
@@ -66,17 +69,21 @@ class ViewLayers:
         layer.refresh(extent=False, thumbnail=False)
 
     def _make(self, view: PlaneView, image: ImageLayer, n_planes: int) -> Layer:
-        moving = view.kind == "similarity"
+        moving = view.kind in _MOVING
         size = (1 if moving else n_planes, *view.pixels.shape)
         data = np.zeros(size if image.ndim == 3 else view.pixels.shape, view.pixels.dtype)
         place = layers.place_on_plane(image, view.plane if moving else 0, view.origin, view.step)
-        options: dict[str, Any] = {"name": layers.VIEW_LAYERS[view.kind], **place}
+        mark = {layers.VIEW_MARK: view.kind}
+        options: dict[str, Any] = {"name": layers.VIEW_LAYERS[view.kind], "metadata": mark, **place}
         active = self._viewer.layers.selection.active
         above = self._viewer.layers.index(image) + 1
         if view.kind == "clusters":
             layer = self._viewer.add_labels(data, opacity=0.5, **options)
         elif view.kind == "embedding":
             layer = self._viewer.add_image(data, rgb=True, opacity=0.8, **options)
+        elif view.kind == "input":
+            colour = view.pixels.ndim == 3
+            layer = self._viewer.add_image(data, rgb=colour, contrast_limits=None if colour else (0, 1), **options)
         else:
             layer = self._viewer.add_image(data, colormap="inferno", contrast_limits=(0, 1), opacity=0.6, **options)
         self._viewer.layers.move(self._viewer.layers.index(layer), above)

@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_ld._types import Image
 from napari_ld.errors import ImageError
 from napari_ld.storage import atomic_write
 
-__all__ = ["decode_counts", "encode_counts", "write_coco"]
+__all__ = ["COCO_ENDING", "decode_counts", "encode_counts", "holds_pictures", "write_coco", "write_coco_of"]
+
+COCO_ENDING = ".json"
+"""Ending by which a file of masks is known as COCO."""
 
 
 def encode_counts(mask: npt.NDArray[np.bool_]) -> list[int]:
@@ -36,6 +40,38 @@ def decode_counts(counts: Sequence[int], shape: tuple[int, int]) -> npt.NDArray[
         raise ImageError(f"runs of {sum(counts)} pixels; expected {shape[0]} x {shape[1]}: export the masks again")
     values = np.arange(len(counts)) % 2 == 1
     return np.repeat(values, counts).reshape(shape, order="F")
+
+
+def holds_pictures(image: Image) -> bool:
+    """Whether an image is a picture, or a stack of them, rather than slices of one body."""
+    return image.axes.rstrip("c") in ("yx", "pyx", "tyx")
+
+
+def write_coco_of(
+    path: str | Path, labels: npt.NDArray[Any], image: Image, names: Mapping[int, str] | None = None
+) -> None:
+    """Write the label map of a picture, or of a stack of pictures, of which each is called ``FILE#N``.
+
+    Parameters
+    ----------
+    path, names
+        As :func:`write_coco`.
+    labels : integer array
+        Planes, rows and columns of ``image``.
+    image : Image
+
+    Raises
+    ------
+    ImageError
+        For a volume, and as :func:`write_coco`.
+    """
+    name = Path(image.source).name or "image"
+    if not holds_pictures(image):
+        raise ImageError(
+            f"cannot write {path}: {name} is a volume, and COCO holds pictures; save it as NIfTI, NRRD or TIFF"
+        )
+    planes = enumerate(labels) if image.is_stack else [(None, labels)]
+    write_coco(path, [(name if plane is None else f"{name}#{plane}", pixels) for plane, pixels in planes], names)
 
 
 def write_coco(

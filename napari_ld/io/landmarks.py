@@ -15,7 +15,7 @@ from napari_ld._types import Landmark, Match
 from napari_ld.errors import LandmarkError
 from napari_ld.storage import atomic_write
 
-__all__ = ["COLUMNS", "MATCH_COLUMNS", "read_landmarks", "write_landmarks", "write_matches"]
+__all__ = ["COLUMNS", "MATCH_COLUMNS", "exact_plane", "read_landmarks", "write_landmarks", "write_matches"]
 
 COLUMNS = ("image", "landmark", "plane", "row", "column")
 MATCH_COLUMNS = (*COLUMNS, "score", "margin", "status", "expected_error", "expected_error_unit")
@@ -60,6 +60,12 @@ def read_landmarks(path: str | Path) -> list[Landmark]:
         lines[key] = line
         landmarks.append(landmark)
     return landmarks
+
+
+def exact_plane(match: Match) -> float:
+    """Plane of a match, with its fraction where a person's point lies between two planes."""
+    between = match.status == "verified" and match.point is not None and match.point[1:] == match.position
+    return match.point[0] if match.point is not None and between else float(match.plane)
 
 
 def write_landmarks(path: str | Path, rows: Sequence[Landmark]) -> None:
@@ -175,10 +181,16 @@ def _landmark(row: dict[str, str], where: str) -> Landmark:
 def _place(match: Match, has_plane: bool, in_space: bool) -> tuple[str, str, str]:
     """Cells of plane, row and column."""
     if in_space:
-        plane, row, column = ("", "", "") if match.point is None else (f"{value:.3f}" for value in match.point)
+        plane, row, column = ("", "", "") if match.point is None else map(_text, match.point)
         return plane, row, column
-    row, column = ("", "") if match.position is None else (f"{value:.3f}" for value in match.position)
-    return str(match.plane) if has_plane else "", row, column
+    row, column = ("", "") if match.position is None else map(_text, match.position)
+    exact = exact_plane(match)
+    return (_text(exact) if exact % 1 else str(match.plane)) if has_plane else "", row, column
+
+
+def _text(value: float) -> str:
+    """A place in pixels, to a ten-millionth: what is read back is as good as the same."""
+    return repr(round(float(value), 7))
 
 
 def _plane_cell(row: Landmark) -> str:

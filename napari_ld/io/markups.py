@@ -16,11 +16,12 @@ from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
-from napari_ld._types import Image, Landmark
+from napari_ld._types import Image, Landmark, Match
 from napari_ld.errors import LandmarkError
+from napari_ld.io.landmarks import exact_plane
 from napari_ld.storage import atomic_write
 
-__all__ = ["MARKUP_ENDINGS", "Markup", "landmarks_in", "markups_of", "read_markups", "write_markups"]
+__all__ = ["MARKUP_ENDINGS", "Markup", "found_markups", "landmarks_in", "markups_of", "read_markups", "write_markups"]
 
 MARKUP_ENDINGS = (".mrk.json", ".fcsv")
 """Endings of files with points in space."""
@@ -133,6 +134,48 @@ def markups_of(landmarks: Sequence[Landmark], image: Image) -> list[Markup]:
     return points
 
 
+def found_markups(matches: Sequence[Match], image: Image) -> list[Markup]:
+    """What was found in one image as points in space.
+
+    Parameters
+    ----------
+    matches : sequence of Match
+        Of all landmarks and planes of the image; ``landmark`` is a name.
+    image : Image
+
+    Returns
+    -------
+    list of Markup
+        A landmark that a person verified stands where they put it, once for each of these planes. Any other stands
+        once: at its point in space where the stack kind gives one, else on the plane where its score is best; status
+        and score are its description. One that is on no plane is ``missing``.
+
+    Raises
+    ------
+    LandmarkError
+        When the image does not say where it lies in the patient.
+    """
+    affine = _affine(image)
+    points = []
+    for name in dict.fromkeys(match.landmark for match in matches):
+        own = [match for match in matches if match.landmark == name and match.position is not None]
+        chosen = [match for match in own if match.status == "verified"] or sorted(own, key=_certainty)[:1]
+        points += [_found(match, affine) for match in chosen] or [Markup(name, None, "missing")]
+    return points
+
+
+def _certainty(match: Match) -> tuple[bool, float, int]:
+    return match.point is None, -match.score, match.plane
+
+
+def _found(match: Match, affine: Any) -> Markup:
+    verified = match.status == "verified" or match.point is None
+    place = (exact_plane(match), *(match.position or ())) if verified else match.point
+    x, y, z = (affine @ [*(place or ()), 1.0])[:3]
+    about = match.status if match.status == "verified" else f"{match.status}, score {match.score:.3f}"
+    return Markup(match.landmark, (float(x), float(y), float(z)), description=about)
+
+
 def landmarks_in(points: Sequence[Markup], image: Image, name: str = "") -> list[Landmark]:
     """Points in space as landmarks of an image; those without a position are left out.
 
@@ -151,7 +194,7 @@ def landmarks_in(points: Sequence[Markup], image: Image, name: str = "") -> list
     Raises
     ------
     LandmarkError
-        When the image does not say where it lies in the patient.
+        When the image does not say where it lies in the patient, or is a single plane beside which a point lies.
     """
     inverse = np.linalg.inv(_affine(image))
     found = []
@@ -160,6 +203,11 @@ def landmarks_in(points: Sequence[Markup], image: Image, name: str = "") -> list
             continue
         depth, row, column = (float(value) for value in (inverse @ [*point.position, 1.0])[:3])
         plane = math.floor(depth + 0.5)
+        if plane and not image.is_stack:
+            raise LandmarkError(
+                f"{point.label!r} lies {abs(depth) * np.linalg.norm(_affine(image)[:3, 0]):.3g} mm beside the plane of "
+                f"{image.source or 'the image'}; choose the image that it was placed on, or the whole volume"
+            )
         exact = None if abs(depth - plane) < _NEAR_PLANE else depth
         place = (plane, exact) if image.is_stack else (None, None)
         found.append(Landmark(point.label, place[0], (row, column), name, place[1]))

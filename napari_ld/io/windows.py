@@ -11,10 +11,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from napari_ld._types import Image
 from napari_ld.errors import ImageError
 
-__all__ = ["CT_WINDOWS", "parse_window", "with_window"]
+__all__ = ["AS_SHOWN", "CT_WINDOWS", "parse_window", "windows_for", "with_window"]
+
+AS_SHOWN = "as shown"
+"""What viewers call the range in which they show an image."""
 
 CT_WINDOWS: dict[str, tuple[float, float]] = {
     "abdomen": (50, 400),
@@ -52,6 +57,12 @@ def parse_window(text: str) -> tuple[float, float]:
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ImageError(f"the window {text!r} is unknown; choose {', '.join(CT_WINDOWS)}, or LOW,HIGH as in -160,240")
     return low, high
+
+
+def windows_for(image: Image) -> list[str]:
+    """Presets that may suit an image: those of CT, unless its file or its values say that it is none."""
+    may_be_ct = image.modality in ("", "CT") and np.dtype(image.array.dtype).kind in "if" and not image.has_channels
+    return list(CT_WINDOWS) if may_be_ct else []
 
 
 def with_window(images: Sequence[Image], text: str | None) -> list[Image]:

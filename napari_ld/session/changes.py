@@ -59,4 +59,6 @@ def _from_json(entry: dict[str, Any]) -> Point:
     match = dict(entry["match"])
     if match["position"] is not None:
         match["position"] = (float(match["position"][0]), float(match["position"][1]))
+    if match["point"] is not None:
+        match["point"] = tuple(map(float, match["point"]))
     return Point(Match(**match), entry["template"], tuple(entry["stamp"]) if entry["stamp"] else None)

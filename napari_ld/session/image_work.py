@@ -57,6 +57,7 @@ class ImageWork:
         """Begin with an image, or with none: a new log, no history, no work."""
         self.serial = next(self._serials)
         self.image = image
+        self.window: str | None = None
         self.stem = stem
         self.history = History()
         self.autosave_error = ""
@@ -65,8 +66,9 @@ class ImageWork:
 
     @property
     def context(self) -> str:
-        """Hash of encoder and stack kind; tells present answers from older ones and holds no path."""
+        """Hash of encoder, stack kind and window; tells present answers from older ones and holds no path."""
         kind = self.stack_kind if self.mirror else f"{self.stack_kind}, not mirrored"
+        kind = kind if self.window is None else f"{kind}, {self.window}"
         return hashlib.sha256(f"{self.encoder}|{kind}".encode()).hexdigest()[:12]
 
     @property

@@ -129,10 +129,11 @@ class RegionWork(LandmarkWork):
         return SimilarityRequest(*self._asking(self.image), one, mask, item.region.embedding)
 
     def request_view(self, kind: str, visible_plane: int, position: Position | None = None) -> ViewRequest | None:
-        """Question for a picture of what the encoder sees; to a ``position`` on the visible plane only."""
+        """Question for a picture of what the encoder sees; of one plane: its input, and the like of a ``position``."""
         if self.image is None:
             return None
-        planes = (visible_plane,) if position is not None else t.nearest(range(self.n_planes), visible_plane)
+        only = position is not None or kind == "input"
+        planes = (visible_plane,) if only else t.nearest(range(self.n_planes), visible_plane)
         return ViewRequest(*self._asking(self.image), kind, planes, position)
 
     def _asking(self, image: Image) -> tuple[int, str, Image, str, str, str]:

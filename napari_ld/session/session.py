@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 from napari_ld._types import Image
 from napari_ld.errors import StorageError
+from napari_ld.io.windows import with_window
 from napari_ld.session import tracks as t
 from napari_ld.session.image_work import Work
 from napari_ld.session.log import read_log
@@ -83,6 +84,24 @@ class Session(RegionWork):
         """Look for mirrored copies too, or not; automatic answers turn stale."""
         if mirror != self.mirror:
             self.mirror = mirror
+            self._context_changed()
+
+    def choose_window(self, window: str | None) -> None:
+        """Let the encoder see other intensities of this image; automatic answers turn stale.
+
+        Parameters
+        ----------
+        window : str or None
+            Name of a CT window or ``LOW,HIGH``, see :func:`napari_ld.io.windows.parse_window`; None: robust limits.
+
+        Raises
+        ------
+        ImageError
+            Unknown window, or a CT window on what is no CT.
+        """
+        if self.image is not None and window != self.window:
+            [self.image] = with_window([replace(self.image, window=None)], window)
+            self.window = window
             self._context_changed()
 
     def _context_changed(self) -> None:

@@ -1,4 +1,4 @@
-"""What the encoder sees, as pictures: its embedding in colours, its clusters, and where it sees the like of a point."""
+"""What the encoder sees, as pictures: what it gets, its embedding in colours, its clusters, and the like of a point."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from napari_ld.embedding import FeatureSource
     from napari_ld.proposals.explain import EmbeddingView
 
-VIEWS = ("embedding", "clusters", "similarity")
+VIEWS = ("embedding", "clusters", "similarity", "input")
 
 
 def show(request: ViewRequest, sources: Sources, cancelled: IsCancelled) -> Iterator[Result]:
@@ -35,6 +35,9 @@ def show(request: ViewRequest, sources: Sources, cancelled: IsCancelled) -> Iter
     source, name = sources.get(request)
     colours: EmbeddingView | None = None
     for plane in request.planes:
+        if request.kind == "input":
+            yield _input(request, source, plane)
+            continue
         embedding = source.plane(plane, cancelled)
         pixels: npt.NDArray[np.generic]
         if request.kind == "embedding":
@@ -45,6 +48,17 @@ def show(request: ViewRequest, sources: Sources, cancelled: IsCancelled) -> Iter
         else:
             pixels = _alike(embedding, request.position or (0.0, 0.0))
         yield PlaneView(request.serial, request.context, request.kind, plane, pixels, embedding.origin, embedding.step)
+
+
+def _input(request: ViewRequest, source: FeatureSource, plane: int) -> PlaneView:
+    """What goes into the encoder, in its own size: (rows, columns[, 3]), 0 darkest and 1 brightest."""
+    from napari_ld.embedding.resampling import plane_window
+
+    window, scaling = plane_window(source.shape(plane), source.scale(plane)), source.model.header.normalization
+    seen = source.model_input(plane, window)[0].numpy() * scaling.std + scaling.mean
+    pixels = np.moveaxis(seen, 0, -1) if len(seen) > 1 else seen[0]
+    origin, step = window.grid(1)
+    return PlaneView(request.serial, request.context, request.kind, plane, pixels, origin, step)
 
 
 def _colours(source: FeatureSource, cancelled: IsCancelled) -> EmbeddingView:

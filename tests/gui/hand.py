@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 from pytestqt.qtbot import QtBot
-from qtpy.QtCore import QPoint, Qt
+from qtpy.QtCore import QPoint, Qt, QTimer
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QComboBox, QFileDialog, QLineEdit, QTableView, QWidget
+from qtpy.QtWidgets import QApplication, QComboBox, QFileDialog, QLineEdit, QMessageBox, QTableView, QWidget
 
 from napari_ld._gui.layers import world_position
 from napari_ld._gui.panel import LDPanel
@@ -95,18 +95,40 @@ class Hand:
                 return  # an entry that opens a dialog leaves the choice as it was
             self.rest()
 
-    def answer_file_dialog(self, name: str, path: object) -> None:
-        """Type a path into an open file dialog and press Enter."""
+    def answer_file_dialog(self, name: str, path: object, *, replace: bool | None = None) -> None:
+        """Type a path into an open file dialog, None: leave the one proposed, and press Enter.
+
+        ``replace`` answers the question whether a file may be replaced, which must come then; after a no the dialog is
+        left.
+        """
         self.qtbot.waitUntil(lambda: self.panel.findChild(QFileDialog, name) is not None)
         dialog: QFileDialog = self.control(name)
         edit = dialog.findChild(QLineEdit, "fileNameEdit")
         assert edit is not None
         self.wait(edit.isVisible)
         self.rest(100)
-        edit.selectAll()
-        QTest.keyClicks(edit, str(path))
+        if path is not None:
+            edit.selectAll()
+            QTest.keyClicks(edit, str(path))
+        asked: list[str] = []
+        if replace is not None:
+            QTimer.singleShot(300, lambda: asked.append(self._answer_box(replace)))
         QTest.keyClick(edit, Qt.Key.Key_Return)
+        assert replace is None or ["replace it" in text for text in asked] == [True]
+        if replace is False:
+            QTest.keyClick(dialog, Qt.Key.Key_Escape)
         self.qtbot.waitUntil(lambda: self.panel.findChild(QFileDialog, name) is None)
+
+    def _answer_box(self, yes: bool) -> str:
+        """Press Yes or No of the message box that is open; returns what it asked."""
+        boxes = [one for one in QApplication.topLevelWidgets() if isinstance(one, QMessageBox) and one.isVisible()]
+        if not boxes:
+            return ""
+        button = boxes[0].button(QMessageBox.StandardButton.Yes if yes else QMessageBox.StandardButton.No)
+        assert button is not None
+        text = boxes[0].text()
+        QTest.mouseClick(button, LEFT)
+        return text
 
     def click_row(self, table: str, row: int, column: int = 0) -> None:
         view: QTableView = self.control(table)

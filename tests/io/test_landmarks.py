@@ -129,7 +129,7 @@ class TestMatches:
         write_matches(tmp_path / "out.csv", self.matches, with_plane=True)
         assert (tmp_path / "out.csv").read_text().splitlines() == [
             "image,landmark,plane,row,column,score,margin,status,expected_error,expected_error_unit",
-            "a.png,n,0,1.235,7.000,0.9877,0.2500,confident,,",
+            "a.png,n,0,1.23456,7.0,0.9877,0.2500,confident,,",
             "b.png,n,0,,,0.1000,inf,absent,,",
         ]
 
@@ -147,9 +147,19 @@ class TestMatches:
         write_landmarks(tmp_path / "again.csv", read)
         assert read_landmarks(tmp_path / "again.csv") == read
 
+    def test_a_verified_point_between_planes_keeps_its_fraction(self, tmp_path: Path) -> None:
+        place = (1.0, 7.0)
+        verified = Match("n", 12, place, 1, 1, "verified", point=(11.6, *place))
+        moved = Match("m", 12, (2.0, 7.0), 1, 1, "verified", point=(11.6, *place))
+        write_matches(tmp_path / "out.csv", [("a", verified), ("a", moved)], with_plane=True)
+        assert read_landmarks(tmp_path / "out.csv") == [
+            Landmark("n", 12, place, "a", depth=11.6),
+            Landmark("m", 12, (2.0, 7.0), "a"),
+        ]
+
     def test_the_plane_of_2d_images_stays_empty(self, tmp_path: Path) -> None:
         write_matches(tmp_path / "out.csv", self.matches, with_plane=False)
-        assert (tmp_path / "out.csv").read_text().splitlines()[1].startswith("a.png,n,,1.235")
+        assert (tmp_path / "out.csv").read_text().splitlines()[1].startswith("a.png,n,,1.23456,7.0,")
 
     def test_stacks_and_single_images_in_one_table(self, tmp_path: Path) -> None:
         write_matches(tmp_path / "out.csv", self.matches, with_plane=[False, True])
@@ -158,4 +168,4 @@ class TestMatches:
 
     def test_matches_are_landmarks_for_reading(self, tmp_path: Path) -> None:
         write_matches(tmp_path / "out.csv", self.matches, with_plane=True)
-        assert read_landmarks(tmp_path / "out.csv") == [Landmark("n", 0, (1.235, 7.0), "a.png")]
+        assert read_landmarks(tmp_path / "out.csv") == [Landmark("n", 0, (1.23456, 7.0), "a.png")]

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from napari_ld._types import Image, Landmark
+from napari_ld._types import Image, Landmark, Match
 from napari_ld.errors import LandmarkError
-from napari_ld.io.markups import Markup, landmarks_in, markups_of, read_markups, write_markups
+from napari_ld.io.markups import Markup, found_markups, landmarks_in, markups_of, read_markups, write_markups
 
 # The two examples of 3D Slicer's developer guide, page "Markups".
 JSON = """{"@schema": "https://raw.githubusercontent.com/Slicer/Slicer/main/Modules/Loadable/Markups/Resources/Schema/\
@@ -121,6 +121,39 @@ def test_single_images_have_no_plane() -> None:
     (point,) = markups_of([Landmark("a", None, (4.0, 2.0))], image)
     assert point.position == (0.0, 2.0, 0.5)
     assert landmarks_in([point], image) == [Landmark("a", None, (4.0, 2.0))]
+
+
+def test_a_point_beside_a_single_plane_is_not_pressed_onto_it() -> None:
+    image = Image(np.zeros((9, 9)), "yx", np.diag([2, 0.5, 0.25, 1.0]), source="a.dcm")
+    assert landmarks_in([Markup("a", (0.9, 2.0, 0.5))], image)[0].position == (4.0, 2.0)
+    with pytest.raises(LandmarkError, match=r"'a' lies 30 mm beside the plane of a\.dcm; choose the image that it"):
+        landmarks_in([Markup("a", (30.0, 2.0, 0.5))], image)
+
+
+def test_what_was_found_is_one_point_a_landmark_and_what_is_verified_stays_exact() -> None:
+    image = Image(np.zeros((9, 9, 9)), "zyx", np.diag([2, 0.5, 0.25, 1.0]))
+    at = (4.0, 8.0)
+    matches = [
+        Match("clicked", 3, at, 1, 1, "verified"),
+        Match("clicked", 4, (5.0, 8.0), 0.9, 0.1, "confident", point=(3.3, 4.0, 8.0)),
+        Match("between", 3, at, 1, 1, "verified", point=(3.25, *at)),
+        Match("moved", 3, at, 1, 1, "verified", point=(3.25, 9.0, 9.0)),
+        Match("in space", 2, at, 0.5, 0.1, "uncertain", point=(2.5, 4.0, 8.0)),
+        Match("in space", 3, at, 0.9, 0.1, "confident", point=(2.5, 4.0, 8.0)),
+        Match("plane by plane", 5, at, 0.5, 0.1, "confident"),
+        Match("plane by plane", 6, at, 0.75, 0.1, "confident"),
+        Match("nowhere", 0, None, 0.1, 0.1, "absent"),
+    ]
+    assert found_markups(matches, image) == [
+        Markup("clicked", (6.0, 2.0, 2.0), description="verified"),
+        Markup("between", (6.5, 2.0, 2.0), description="verified"),
+        Markup("moved", (6.0, 2.0, 2.0), description="verified"),
+        Markup("in space", (5.0, 2.0, 2.0), description="confident, score 0.900"),
+        Markup("plane by plane", (12.0, 2.0, 2.0), description="confident, score 0.750"),
+        Markup("nowhere", None, "missing"),
+    ]
+    with pytest.raises(LandmarkError, match="does not say where it lies in the patient"):
+        found_markups(matches, Image(np.zeros((9, 9, 9)), "zyx"))
 
 
 def test_images_without_a_place_have_no_points_in_space() -> None:

@@ -20,7 +20,7 @@ from scipy.spatial.transform import Rotation
 from benchmarks.synthetic import SECRET_ID, write_series
 from napari_ld._types import Image
 from napari_ld.errors import ImageError
-from napari_ld.io.coco import decode_counts, encode_counts, write_coco
+from napari_ld.io.coco import decode_counts, encode_counts, write_coco, write_coco_of
 from napari_ld.io.images import read_image
 from napari_ld.io.labels import WRITERS, Segment, labels_path, write_labels
 
@@ -235,6 +235,21 @@ class TestCoco:
             assert mask[top : top + height, left : left + width].sum() == mask.sum()
             assert mask[top].any()
             assert mask[:, left + width - 1].any()
+
+    def test_a_stack_of_pictures_is_a_file_of_many_images(self, tmp_path: Path) -> None:
+        for axes, names in (("pyx", [f"films#{plane}" for plane in range(5)]), ("yx", ["films"])):
+            labels = LABELS if axes == "pyx" else LABELS[2]
+            write_coco_of(tmp_path / "a.json", labels, Image(labels, axes, source="x/films"), {1: "class 1"})
+            whole = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+            assert [image["file_name"] for image in whole["images"]] == names
+            stack = np.zeros((len(names), 6, 7), int)
+            for one in whole["annotations"]:
+                mask = decode_counts(one["segmentation"]["counts"], (6, 7))
+                stack[one["image_id"] - 1][mask] = one["category_id"]
+            np.testing.assert_array_equal(np.squeeze(stack), labels)
+        with pytest.raises(ImageError, match="films is a volume, and COCO holds pictures; save it as NIfTI"):
+            write_coco_of(tmp_path / "b.json", LABELS, Image(LABELS, "zyx", source="films"))
+        assert not (tmp_path / "b.json").exists()
 
     def test_stacks_are_refused(self, tmp_path: Path) -> None:
         with pytest.raises(ImageError, match="COCO holds 2-D label maps"):

@@ -9,7 +9,7 @@ import pytest
 
 from napari_ld._types import Image
 from napari_ld.errors import ImageError
-from napari_ld.io.windows import CT_WINDOWS, parse_window, with_window
+from napari_ld.io.windows import CT_WINDOWS, parse_window, windows_for, with_window
 
 if TYPE_CHECKING:
     from napari_ld.model.checkpoint import LoadedModel
@@ -33,6 +33,12 @@ def test_presets_are_for_ct() -> None:
     assert with_window(images, "0,100")[1].window == (0, 100)
     with pytest.raises(ImageError, match=r"a\.dcm is MR, and the window 'bone' is in Hounsfield units"):
         with_window(images, "bone")
+
+
+def test_presets_are_offered_where_values_may_be_hounsfield_units() -> None:
+    assert windows_for(Image(PIXELS, "zyx", modality="CT")) == windows_for(Image(PIXELS, "zyx")) == list(CT_WINDOWS)
+    assert windows_for(Image(PIXELS, "zyx", modality="MR")) == []
+    assert windows_for(Image(PIXELS.astype(np.uint8), "zyx")) == []
 
 
 @pytest.mark.parametrize("shared", [False, True])

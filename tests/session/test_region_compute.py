@@ -155,6 +155,21 @@ def test_views_come_plane_by_plane(session: Session, kind: str) -> None:
         assert views[0].pixels.max() == pytest.approx(1, abs=0.01)
 
 
+def test_the_input_of_the_shown_plane_is_what_the_image_is_within_its_window(session: Session) -> None:
+    session.choose_window("20,200")
+    request = session.request_view("input", 1)
+    assert request is not None
+    [view] = show(request, Sources(), lambda: False)
+    assert isinstance(view, PlaneView)
+    assert session.image is not None
+    plane = np.clip((session.image.plane(1).astype(float) - 20) / 180, 0, 1)
+    assert (view.plane, view.pixels.min() >= 0, view.pixels.max() <= 1) == (1, True, True)
+    assert view.pixels.mean() == pytest.approx(plane.mean(), abs=0.01)
+    sides = [size * step for size, step in zip(view.pixels.shape, view.step, strict=True)]
+    assert sides == pytest.approx(session.image.plane_shape)
+    assert view.origin == pytest.approx([step / 2 - 0.5 for step in view.step])
+
+
 def test_clusters_are_those_of_the_encoder_and_unknown_views_are_told(session: Session) -> None:
     sources = Sources()
     request = session.request_view("clusters", 0)

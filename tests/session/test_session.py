@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_ld._types import Image, Match
-from napari_ld.errors import LandmarkError
+from napari_ld.errors import ImageError, LandmarkError
 from napari_ld.session import Session, guidance
 from napari_ld.session.requests import EmbeddingProgress, Identified, Located, LocateRequest, SourceReady
 from napari_ld.session.tracks import PALETTE
@@ -75,6 +75,28 @@ def test_answers_fill_only_planes_that_nobody_verified(session: Session) -> None
     assert points[1].match.status == points[3].match.status == "verified"
     assert points[0].match.position == (1.0, 2.0)
     assert session.state[nasion].open_planes(6, session.context) == ()
+
+
+def test_another_window_makes_answers_stale_and_goes_with_the_image(session: Session) -> None:
+    nasion = session.add_landmark("nasion")
+    session.place(nasion, 0, (5.0, 6.0))
+    request = session.request_location(0)
+    assert request is not None
+    session.accept(answer(request))
+    assert session.open_tracks() == []
+    before = session.context
+    session.choose_window("lung")
+    assert session.image is not None
+    assert (session.image.window, session.context != before) == ((-1350, 150), True)
+    assert session.request_location(0).image.window == (-1350, 150)  # type: ignore[union-attr]
+    with pytest.raises(ImageError, match="the window 'moon' is unknown"):
+        session.choose_window("moon")
+    session.choose_window(None)
+    assert (session.image.window, session.context) == (None, before)
+    opened = session.image
+    session.choose_window("bone")
+    session.open_image(opened, "other")
+    assert session.window is None
 
 
 @pytest.mark.parametrize("changes", [{"serial": -1}, {"context": "other"}, {"generation": -1}, {"landmark": "gone"}])

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QFrame, QHBoxLayout, QProgressBar, QSizePolicy, QVBox
 from napari_ld._gui.forms import Section, ask_file, button, caption, combo, text_line
 from napari_ld._gui.layers import described
 from napari_ld.errors import NapariLDError
+from napari_ld.io.windows import AS_SHOWN, parse_window, windows_for
 from napari_ld.model.own import own_encoders
 from napari_ld.model.zoo import DEFAULT_ENCODER, list_models
 from napari_ld.session import Session
@@ -33,17 +34,24 @@ class EncoderSection(Section):
         Row of :meth:`set_images` that the person chose.
     embed_wanted, cancel_wanted : Signal()
     sample_wanted : Signal(str)
+    window_wanted : Signal(str)
+        A CT window, ``"as shown"``, or ``""`` for the encoder's own choice.
+    input_wanted : Signal(bool)
+        Whether what the encoder gets should be shown.
     """
 
     image_chosen = Signal(int)
     embed_wanted = Signal()
     cancel_wanted = Signal()
     sample_wanted = Signal(str)
+    window_wanted = Signal(str)
+    input_wanted = Signal(bool)
 
     def __init__(self, session: Session, samples: list[str]) -> None:
         super().__init__("Encoder", "encoder")
         self._session = session
         self._samples = samples
+        self._input_error = ""
         self._build_choices()
         self._build_samples()
         self._build_found()
@@ -65,7 +73,11 @@ class EncoderSection(Section):
             self.kinds.setItemData(self.kinds.count() - 1, meaning, Qt.ItemDataRole.ToolTipRole)
         self.kinds.activated.connect(lambda row: self._session.choose_stack_kind(self.kinds.itemText(row)))
         self.about = text_line("ld_image_about")
-        self.add_row(caption("encoder", self.encoders), self.encoders, stretch=1)
+        self.windows = combo("ld_window", "Intensities that the encoder gets as darkest and brightest")
+        self.windows.activated.connect(lambda row: self.window_wanted.emit(str(self.windows.itemData(row))))
+        self.add_row(
+            caption("encoder", self.encoders), self.encoders, caption("window", self.windows), self.windows, stretch=1
+        )
         self.add_row(caption("image", self.images), self.images, caption("kind", self.kinds), self.kinds, stretch=1)
         self.rows.addWidget(self.about)
 
@@ -119,8 +131,12 @@ class EncoderSection(Section):
             primary=True,
         )
         self.cancel = button("Cancel", "ld_cancel", "Stop the encoder; what is done stays", self.cancel_wanted.emit)
+        self.see = button(
+            "See input", "ld_see_input", "Show the plane as the encoder gets it: its size, its intensities", self._see
+        )
+        self.see.setCheckable(True)
         self.rows.addWidget(self.device)
-        self.add_row(self.progress, self.embed, self.cancel, stretch=0)
+        self.add_row(self.progress, self.embed, self.cancel, self.see, stretch=0)
 
     def _fill_encoders(self) -> None:
         models = list_models()
@@ -179,6 +195,18 @@ class EncoderSection(Section):
         except NapariLDError as error:
             self.show_error(str(error))
 
+    def _see(self) -> None:
+        self.input_wanted.emit(self.see.isChecked())
+
+    def show_input(self, on: bool) -> None:
+        """Show whether what the encoder gets is shown."""
+        self.see.setChecked(on)
+
+    def show_input_error(self, text: str) -> None:
+        """Say why what the encoder gets cannot be shown; ``""``: it can."""
+        self._input_error = text
+        self.refresh()
+
     def set_images(self, names: list[str], current: int) -> None:
         """List the image layers; -1: none is chosen."""
         self.images.clear()
@@ -196,6 +224,8 @@ class EncoderSection(Section):
         self.kinds.setEnabled(session.n_planes > 1)
         self.device.setText(work.reason or "device: chosen when the encoder loads")
         self.device.setToolTip(f"{work.device}: {work.reason}" if work.device else "Starts with your first click")
+        self.see.setEnabled(session.image is not None and bool(session.encoder))
+        self._show_windows()
         self._show_progress()
         found = session.found
         self.found.setVisible(found is not None)
@@ -206,7 +236,24 @@ class EncoderSection(Section):
             self._found_text.setText(
                 f"Earlier work on this image: {marks}, {found.verified} verified{regions} ({when})."
             )
-        self.show_error(work.error or session.autosave_error)
+        self.show_error(work.error or session.autosave_error or self._input_error)
+
+    def _show_windows(self) -> None:
+        session, image = self._session, self._session.image
+        offered = {"automatic": ("", "robust limits of the pixels, which suit MR and photographs")}
+        if image is not None and not image.has_channels:
+            offered[AS_SHOWN] = (AS_SHOWN, "the contrast limits of the layer, as they are when this is chosen")
+            for name in windows_for(image):
+                low, high = parse_window(name)
+                offered[name] = (name, f"{low:g} to {high:g} HU; for CT")
+        if list(offered) != [self.windows.itemText(row) for row in range(self.windows.count())]:
+            self.windows.clear()
+            for name, (value, tip) in offered.items():
+                self.windows.addItem(name, value)
+                self.windows.setItemData(self.windows.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
+        chosen = session.window or "automatic"
+        self.windows.setCurrentText(chosen if chosen in offered else AS_SHOWN)
+        self.windows.setEnabled(len(offered) > 1)
 
     def _show_progress(self) -> None:
         session, work = self._session, self._session.work

@@ -14,14 +14,12 @@ from qtpy.QtWidgets import (
     QSizePolicy,
 )
 
-from napari_ld._gui.files import load_landmarks, save_landmarks
-from napari_ld._gui.forms import Section, ask_file, button, caption
+from napari_ld._gui.files import LOADED_LANDMARKS, SAVED_LANDMARKS, load_landmarks, save_landmarks
+from napari_ld._gui.forms import Section, ask_file, ask_where, button, caption
 from napari_ld._gui.tables import LandmarkModel, PointModel, table
 from napari_ld.errors import NapariLDError
 from napari_ld.io.schemes import read_scheme
 from napari_ld.session import Session
-
-CSV = "Landmarks (*.csv)"
 
 
 class LandmarksSection(Section):
@@ -82,8 +80,15 @@ class LandmarksSection(Section):
             self.propagation_wanted.emit,
         )
         self.remove = button("Remove", "ld_remove", "Remove the current landmark from all planes", self._remove)
-        self.load = button("Load …", "ld_load", "Read landmarks from a CSV file", self._ask_load)
-        self.save = button("Save …", "ld_save", "Write all landmarks of this image to a CSV file", self._ask_save)
+        self.load = button(
+            "Load …", "ld_load", "Read landmarks from CSV, or from .mrk.json or .fcsv of 3D Slicer", self._ask_load
+        )
+        self.save = button(
+            "Save …",
+            "ld_save",
+            "Write all landmarks of this image to CSV, or to .mrk.json for 3D Slicer",
+            self._ask_save,
+        )
         self.add_row(self.propagate, self.remove, self.load, self.save)
         self.scheme = button(
             "Scheme …",
@@ -177,14 +182,14 @@ class LandmarksSection(Section):
         self._session.corrections_teach = teach
 
     def _ask_save(self) -> None:
-        ask_file(
-            self, "ld_save_dialog", "Save landmarks", CSV,
-            lambda path: self._try(lambda: save_landmarks(path, self._session)), save=True,
+        ask_where(
+            self, "ld_save_dialog", "Save landmarks", SAVED_LANDMARKS,
+            lambda path: self._try(lambda: save_landmarks(path, self._session)),
         )  # fmt: skip
 
     def _ask_load(self) -> None:
         ask_file(
-            self, "ld_load_dialog", "Load landmarks", CSV,
+            self, "ld_load_dialog", "Load landmarks", LOADED_LANDMARKS,
             lambda path: self._try(lambda: load_landmarks(path, self._session)),
         )  # fmt: skip
 

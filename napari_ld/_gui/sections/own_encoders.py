@@ -9,7 +9,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
 
 from napari_ld._gui.confirm import ConfirmButton
-from napari_ld._gui.forms import ask_file, button, combo, fold_button, text_line
+from napari_ld._gui.forms import ask_file, ask_where, button, combo, fold_button, text_line
 from napari_ld.errors import NapariLDError
 from napari_ld.model.own import card_of, delete_own, export_own, own_encoders, rename_own
 from napari_ld.session import Session
@@ -141,7 +141,7 @@ class OwnEncoders(QWidget):
         def export(path: str) -> None:
             self._try(lambda: export_own(name, Path(path)))
 
-        ask_file(self, "ld_own_export_dialog", "Export the encoder", _PATTERN, export, save=True, suffix="safetensors")
+        ask_where(self, "ld_own_export_dialog", "Export the encoder", {"safetensors": _PATTERN}, export)
 
     def _try(self, action: Callable[[], object]) -> bool:
         try:

@@ -18,7 +18,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_ld._gui.accepted import CLASS_COLOURS
-from napari_ld._gui.forms import Section, ask_file, button, caption, combo, text_line
+from napari_ld._gui.files import mask_formats, mask_place
+from napari_ld._gui.forms import Section, ask_where, button, caption, combo, text_line
 from napari_ld._gui.histogram import ScoreHistogram
 from napari_ld._gui.region_table import RegionModel, area_text
 from napari_ld._gui.sections.proposing import KINDS, ProposeForm
@@ -218,10 +219,10 @@ class RegionsSection(Section):
             self._row_chosen(row)
 
     def _ask_save(self) -> None:
-        from napari_ld.io.labels import WRITERS  # only now: it loads the libraries of all formats
-
-        pattern = f"Masks ({' '.join('*' + suffix for suffix in WRITERS)})"
-        ask_file(self, "ld_save_masks_dialog", "Save masks", pattern, self.save_wanted.emit, save=True, suffix="tif")
+        image = self._session.image
+        if image is not None:
+            formats, place = mask_formats(image), str(mask_place(image))
+            ask_where(self, "ld_save_masks_dialog", "Save masks", formats, self.save_wanted.emit, place)
 
     # --- what it shows ------------------------------------------------------------------------------------------------
 
