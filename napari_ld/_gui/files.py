@@ -167,7 +167,7 @@ def save_masks(request: MasksToSave) -> str:
     suffixes = [suffix for suffix in (*WRITERS, COCO_ENDING) if path.name.lower().endswith(suffix)]
     stem = path.name[: -len(max(suffixes, key=len))] if suffixes else path.stem
     table = path.with_name(f"{stem}_regions.csv")
-    if table.exists() and not path.exists():
+    if suffixes and table.exists() and not path.exists():
         raise StorageError(f"cannot save {path.name}: {table.name} is there already and belongs to other masks; "
                            "choose another name")  # fmt: skip
     classes = {int(value): f"class {value}" for value in np.unique(request.labels) if value}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -274,6 +275,11 @@ def test_masks_and_table_are_saved_voxel_exact(hand: Hand, tmp_path: Path) -> No
     with (tmp_path / "masks_regions.csv").open(newline="") as file:
         decisions = [row["decision"] for row in csv.DictReader(file)]
     assert (decisions.count("accepted"), decisions.count("rejected")) == (2, 1)
+    hand.press("ld_save_masks")
+    hand.answer_file_dialog("ld_save_masks_dialog", tmp_path / "coco.json")  # a stack of films is a set of pictures
+    hand.wait(lambda: "Saved coco.json" in hand.text("ld_regions_about"))
+    coco = json.loads((tmp_path / "coco.json").read_text(encoding="utf-8"))
+    assert sum(one["area"] for one in coco["annotations"]) == np.count_nonzero(masks(hand))
     hand.press("ld_save_masks")
     hand.answer_file_dialog("ld_save_masks_dialog", tmp_path / "masks.png")
     hand.wait(lambda: "its ending is none of" in hand.text("ld_regions_error"))

@@ -74,6 +74,7 @@ class EncoderSection(Section):
         self.kinds.activated.connect(lambda row: self._session.choose_stack_kind(self.kinds.itemText(row)))
         self.about = text_line("ld_image_about")
         self.windows = combo("ld_window", "Intensities that the encoder gets as darkest and brightest")
+        self.windows.setMaximumWidth(104)  # the names of encoders are longer
         self.windows.activated.connect(lambda row: self.window_wanted.emit(str(self.windows.itemData(row))))
         self.add_row(
             caption("encoder", self.encoders), self.encoders, caption("window", self.windows), self.windows, stretch=1
