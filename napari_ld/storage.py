@@ -36,7 +36,7 @@ import numpy.typing as npt
 
 from napari_ld.errors import StorageError
 
-__all__ = ["Store", "atomic_write", "content_key", "default_root"]
+__all__ = ["Store", "atomic_write", "content_key", "default_root", "user_folder"]
 
 CACHE_VARIABLE = "NAPARI_LD_CACHE"
 DEFAULT_MAX_BYTES = 4 * 2**30
@@ -157,6 +157,15 @@ def default_root() -> Path:
     import platformdirs  # late: the variable makes it unnecessary
 
     return Path(platformdirs.user_cache_dir("napari-ld", appauthor=False))
+
+
+def user_folder(variable: str, name: str) -> Path:
+    """Folder of what a person keeps: that of the environment variable, else ``name`` in the user's data folder."""
+    if configured := os.environ.get(variable):
+        return Path(configured)
+    import platformdirs  # late: the variable makes it unnecessary
+
+    return Path(platformdirs.user_data_dir("napari-ld", appauthor=False)) / name
 
 
 class Store:

@@ -6,7 +6,6 @@ Nothing here loads torch but the check of a file that comes from outside.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import time
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_ld.errors import ModelFileError, StorageError
-from napari_ld.storage import atomic_write
+from napari_ld.storage import atomic_write, user_folder
 
 __all__ = [
     "Card",
@@ -70,12 +69,7 @@ class Card:
 
 def own_folder() -> Path:
     """Folder of the person's encoders: ``NAPARI_LD_ENCODERS``, or a folder in the user's data directory."""
-    configured = os.environ.get(OWN_VARIABLE)
-    if configured:
-        return Path(configured)
-    import platformdirs
-
-    return Path(platformdirs.user_data_dir("napari-ld", appauthor=False)) / "encoders"
+    return user_folder(OWN_VARIABLE, "encoders")
 
 
 def own_encoders() -> dict[str, Path]:

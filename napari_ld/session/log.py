@@ -21,18 +21,14 @@ import numpy as np
 
 from napari_ld._types import Image
 from napari_ld.errors import StorageError
+from napari_ld.storage import user_folder
 
 FORMAT_VERSION = 1
 
 
 def sessions_folder() -> Path:
     """Folder of all sessions: ``NAPARI_LD_SESSIONS``, or a folder in the user's data directory."""
-    configured = os.environ.get("NAPARI_LD_SESSIONS")
-    if configured:
-        return Path(configured)
-    import platformdirs
-
-    return Path(platformdirs.user_data_dir("napari-ld", appauthor=False)) / "sessions"
+    return user_folder("NAPARI_LD_SESSIONS", "sessions")
 
 
 def image_key(image: Image, stem: str) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 from napari_ld.errors import StorageError
 from napari_ld.process_lock import holder_of
-from napari_ld.storage import atomic_write
+from napari_ld.storage import atomic_write, user_folder
 
 __all__ = ["RunState", "RunWatch", "discard_run", "runs_folder", "runs_in", "wish"]
 
@@ -123,12 +123,7 @@ class RunState:
 
 def runs_folder() -> Path:
     """Folder of the runs started from the panel: ``NAPARI_LD_RUNS``, or a folder in the user's data directory."""
-    configured = os.environ.get(RUNS_VARIABLE)
-    if configured:
-        return Path(configured)
-    import platformdirs
-
-    return Path(platformdirs.user_data_dir("napari-ld", appauthor=False)) / "runs"
+    return user_folder(RUNS_VARIABLE, "runs")
 
 
 def runs_in(folder: Path) -> list[Path]:
