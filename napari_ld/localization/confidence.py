@@ -61,6 +61,12 @@ def absolute(query: Query, landmark: int) -> Scale:
 
 def background(query: Query, landmark: int) -> float:
     """What a typical wrong place scores: the median of the other peaks, over the templates' own planes."""
+    if landmark not in query.backgrounds:
+        query.backgrounds[landmark] = _measured_background(query, landmark)
+    return query.backgrounds[landmark]
+
+
+def _measured_background(query: Query, landmark: int) -> float:
     levels = []
     for template in query.of(landmark):
         grid = query.combine(coarse_map(template.source, template.plane, query), landmark)

@@ -81,6 +81,7 @@ class Query:
         equal = LevelWeights.equal(dims).weights
         self.levels = LevelWeights(dims, params.level_weights or equal, params.separate_levels)
         self.descriptors: dict[float, Tensor] = {}  # (T, 128) by zoom, see napari_ld.localization.gradients
+        self.backgrounds: dict[int, float] = {}  # by landmark, see napari_ld.localization.confidence
         self._fine: dict[FineStage, Tensor] = {}
         self._rows: dict[tuple[int, int], Tensor] = {}
 
