@@ -6,7 +6,8 @@
     python -m benchmarks.train_encoders all    --out runs --init runs/base/encoder.safetensors
     python -m benchmarks.train_encoders all    --out runs --resume --minutes 9 --device cuda     # in slices
 
-``base`` sees no image of any evaluated set; ``fold-a`` and ``fold-b`` never see the images of that fold; ``all`` is
+``base`` sees no image of any evaluated set; ``fold-a`` and ``fold-b`` never see the images of that fold; ``nohand`` and
+``noceph`` see no hand and no cephalogram, for the question what retraining on a new kind of image is worth; ``all`` is
 the encoder that ships. Labels are never read. The data are found through NAPARI_LD_DATA.
 """
 
@@ -46,23 +47,24 @@ GROUPS: dict[str, float] = {
     "histology": 0.01,
     "em_stack": 0.01,
 }
-WHICH = ("base", "fold-a", "fold-b", "all")
+# What each encoder must not see: both sides of the evaluated sets, one side, nothing, or one whole set.
+HIDDEN_FOLDS = {"base": ("a", "b"), "fold-a": ("a",), "fold-b": ("b",), "all": (), "nohand": (), "noceph": ()}
+HIDDEN_GROUPS = {"base": ("ceph", "idrid_points"), "nohand": ("hand",), "noceph": ("ceph",)}
 
 
 def hidden_images(which: str, folds: dict[str, Any]) -> set[str]:
-    """File names that this encoder must not see: duplicates of evaluated images, and its fold."""
-    sides = {"base": ("a", "b"), "fold-a": ("a",), "fold-b": ("b",), "all": ()}[which]
+    """File names that this encoder must not see: duplicates of evaluated images, and its folds."""
     hidden = {name for names in folds["exclude"].values() for name in names}
     for key, parts in folds.items():
         if key != "exclude":
-            hidden |= {name for side in sides for name in parts[side]}
+            hidden |= {name for side in HIDDEN_FOLDS[which] for name in parts[side]}
     return hidden
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one training."""
     parser = argparse.ArgumentParser(description="Train the encoders that ship and those of the folds.")
-    parser.add_argument("which", choices=WHICH)
+    parser.add_argument("which", choices=sorted(HIDDEN_FOLDS))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--init", default="")
     parser.add_argument("--threads", type=int, default=0)
@@ -83,8 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not root:
         raise ConfigError("NAPARI_LD_DATA is not set: it names the folder with the development data")
     folds = json.loads((Path(__file__).parent / "folds.json").read_text(encoding="utf-8"))
-    # The base sees none of the evaluated sets' images; these two hold no others.
-    groups = {n: w for n, w in GROUPS.items() if options.which != "base" or n not in ("ceph", "idrid_points")}
+    groups = {n: w for n, w in GROUPS.items() if n not in HIDDEN_GROUPS.get(options.which, ())}
     config = load_config(
         "standard",
         settings=[*options.set, *slices],
