@@ -1,7 +1,7 @@
 """Refinement: look again, more closely, around what the coarse search found.
 
-First the plane is searched again on every cell of the embedding, with gradient descriptors of large surroundings beside
-it; then a window around the place so found, with descriptors down to the resolution of the stored image.
+First the plane is searched again with gradient descriptors of large surroundings beside the embedding; then a window
+around the place so found, with descriptors down to the resolution of the stored image.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from napari_ld._types import Embedding, Position
 from napari_ld.embedding.resampling import crop_window
-from napari_ld.localization.coarse import CoarseMatch
+from napari_ld.localization.coarse import CoarseMatch, coarse_map
 from napari_ld.localization.gradients import GradientField, similarity, usable_zooms
 from napari_ld.localization.params import FineStage
 from napari_ld.localization.query import Query
@@ -26,7 +26,6 @@ from napari_ld.similarity import blur, cosine_rows, find_peaks, window_size
 __all__ = ["refine_plane"]
 
 Array = npt.NDArray[np.float64]
-_STRIDE = 2  # gradient descriptors of the whole plane stand on every n-th cell of the embedding
 _SEEN = 2.5  # a bell is seen up to this many sigmas
 
 
@@ -83,9 +82,8 @@ def refine_plane(query: Query, matches: Sequence[CoarseMatch], search_sigma: flo
     if refined[open_ones[0]].mirrored:
         query = query.mirrored
     found = [refined[k] for k in open_ones]
-    whole = query.source.plane(found[0].plane, query.cancelled)
-    grid = _grid_of(whole)
-    similar = _similarity(query, whole, query.coarse, query.params.coarse_sigma)
+    similar = coarse_map(query.source, found[0].plane, query)
+    grid = _regular(*query.source.index_geometry(found[0].plane), (similar.shape[0], similar.shape[1]))
     maps = [_Map(grid, query.combine(similar, match.landmark).double().numpy()) for match in found]
     found = _search_again(query, found, maps, search_sigma)
     for stage in query.params.fine:
@@ -100,7 +98,7 @@ def refine_plane(query: Query, matches: Sequence[CoarseMatch], search_sigma: flo
 
 
 def _search_again(query: Query, matches: list[CoarseMatch], maps: list[_Map], search_sigma: float) -> list[CoarseMatch]:
-    """Find the places again on every cell, with gradients: the coarse index holds every second cell only."""
+    """Find the places again, with gradients beside the embedding."""
     weight = query.params.gradient_weight
     evidence = _gradients_around(query, matches, maps[0].grid, search_sigma) if weight > 0 else None
     found = []
@@ -122,9 +120,7 @@ def _gradients_around(
     reach = _SEEN * search_sigma / np.array(query.source.scale(plane))
     places = np.array([_position(match) for match in matches])
     low, high = places.min(0) - reach, places.max(0) + reach
-    rows, columns = (
-        _between(every[::_STRIDE], low[axis], high[axis]) for axis, every in enumerate((cells.rows, cells.columns))
-    )
+    rows, columns = (_between(every, low[axis], high[axis]) for axis, every in enumerate((cells.rows, cells.columns)))
     grid = _Grid(rows, columns)
     zooms = usable_zooms(query, plane, query.params.gradient_zooms)
     field = GradientField(query.source, plane, grid.places, zooms)
@@ -193,11 +189,13 @@ def _prior(query: Query, match: CoarseMatch, sigma: float, grid: _Grid) -> Array
 
 
 def _grid_of(embedding: Embedding) -> _Grid:
-    rows, columns = (
-        start + np.arange(count) * step
-        for start, step, count in zip(embedding.origin, embedding.step, embedding.vectors.shape[1:], strict=True)
-    )
-    return _Grid(rows.astype(np.float64), columns.astype(np.float64))
+    rows, columns = embedding.vectors.shape[1:]
+    return _regular(embedding.origin, embedding.step, (rows, columns))
+
+
+def _regular(origin: Position, step: tuple[float, float], shape: tuple[int, int]) -> _Grid:
+    rows, columns = (start + np.arange(count) * width for start, width, count in zip(origin, step, shape, strict=True))
+    return _Grid(np.asarray(rows, np.float64), np.asarray(columns, np.float64))
 
 
 def _window_grid(query: Query, match: CoarseMatch, stage: FineStage) -> _Grid:
@@ -207,11 +205,7 @@ def _window_grid(query: Query, match: CoarseMatch, stage: FineStage) -> _Grid:
     scaled = scale[0] * zoom, scale[1] * zoom
     window = crop_window(source.shape(match.plane), scaled, _position(match), stage.size)
     origin, step = window.grid(stride)
-    rows, columns = (
-        start + np.arange(-(-side // stride)) * width
-        for start, width, side in zip(origin, step, window.size, strict=True)
-    )
-    return _Grid(np.asarray(rows, np.float64), np.asarray(columns, np.float64))
+    return _regular(origin, step, (-(-window.size[0] // stride), -(-window.size[1] // stride)))
 
 
 def _position(match: CoarseMatch) -> Position:
