@@ -17,6 +17,7 @@ from typing import Any
 
 from benchmarks.baselines import BASELINES
 from benchmarks.data import EvaluationSet, load_set, load_settings
+from benchmarks.ingredients import ingredient_rows, ingredient_table
 from benchmarks.machine import write_results
 from benchmarks.outcomes import (
     Outcome,
@@ -122,6 +123,7 @@ def parser() -> argparse.ArgumentParser:
     add("--limit", type=int, help="at most so many images a set, evenly spread; for tuning, not for reports")
     add("--params", nargs="+", default=[], metavar="KEY=VALUE", help="override settings of the search")
     add("--baselines", nargs="*", default=list(BASELINES), choices=list(BASELINES), help="none given: no baselines")
+    add("--ablation", action="store_true", help="what each ingredient of the search is worth; needs --fold-encoders")
     add("--no-untrained", action="store_true", help="leave the untrained encoder out")
     add("--no-refine", action="store_true", help="coarse positions only")
     add("--per-landmark", action="store_true", help="also print the error of each landmark")
@@ -142,6 +144,9 @@ def _benchmark(options: argparse.Namespace, settings: Mapping[str, Any]) -> None
     params = parse_params(options.params)
     encoder = _load(options.encoder)
     folds = {fold: load_model(resolve(path)) for fold, path in zip("ab", options.fold_encoders or (), strict=False)}
+    if options.ablation:
+        _ablate(options, settings, params, folds)
+        return
     rows: list[Row] = []
     started = time.perf_counter()
     sets = [load_set(name, settings) for name in options.sets or settings["sets"]]
@@ -176,6 +181,19 @@ def _benchmark(options: argparse.Namespace, settings: Mapping[str, Any]) -> None
             "results": rows,
         }
         write_results(options.output, content)
+
+
+def _ablate(
+    options: argparse.Namespace, settings: Mapping[str, Any], params: LocateParams, folds: Mapping[str, LoadedModel]
+) -> None:
+    if not folds:
+        raise ValueError("--ablation: give the encoders of the two folds with --fold-encoders")
+    sets = [load_set(name, settings) for name in options.sets or settings["sets"]]
+    rows = ingredient_rows([data for data in sets if data.folder], folds, settings, options.limit, params)
+    print(ingredient_table(rows))
+    if options.output:
+        encoders = {fold: _describe(model) for fold, model in folds.items()}
+        write_results(options.output, {"limit": options.limit, "fold_encoders": encoders, "results": rows})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -54,7 +54,7 @@ class Outcome:
 def evaluate(
     encoder: str | Path | LoadedModel,
     data: EvaluationSet | str,
-    template: str,
+    template: str | Sequence[str],
     params: LocateParams | None = None,
     *,
     names: Sequence[str] | None = None,
@@ -71,8 +71,8 @@ def evaluate(
         Bundled name, file or loaded model.
     data : EvaluationSet or str
         A set, or its name in ``landmarks.toml``.
-    template : str
-        File name of the template; it is not evaluated itself.
+    template : str or sequence of str
+        File name of the template, or of several that are used together; they are not evaluated themselves.
     params : LocateParams, optional
         The default is the product's.
     names : sequence of str, optional
@@ -83,9 +83,10 @@ def evaluate(
     model = encoder if isinstance(encoder, LoadedModel) else load_model(resolve(encoder))
     data = load_set(data, load_settings()) if isinstance(data, str) else data
     source = FeatureSource(data.images, model, device=device, store=benchmark_store() if store is None else store)
-    at = data.names.index(template)
+    templates = [template] if isinstance(template, str) else list(template)
     clicks = [
         Template(landmark, source, at, (float(row), float(column)))
+        for at in map(data.names.index, templates)
         for landmark, (row, column) in zip(data.landmarks, data.truth[at], strict=True)
     ]
     wanted = evaluated_names(data, template, names)
@@ -98,13 +99,15 @@ def evaluate(
     final = found["fine" if refine else "coarse"]
     errors = {stage: {data.names[i]: data.errors(i, at_[i]) for i in planes} for stage, at_ in found.items()}
     missing = int(np.isnan(final[planes, :, 0]).sum())
-    return Outcome(method, data.name, template, errors["fine" if refine else "coarse"], missing, errors["coarse"])
+    return Outcome(
+        method, data.name, " + ".join(templates), errors["fine" if refine else "coarse"], missing, errors["coarse"]
+    )
 
 
 def evaluate_out_of_fold(
     encoders: Mapping[str, str | Path | LoadedModel],
     data: EvaluationSet,
-    template: str,
+    template: str | Sequence[str],
     params: LocateParams | None = None,
     *,
     names: Sequence[str] | None = None,
@@ -124,7 +127,7 @@ def evaluate_out_of_fold(
         parts.append(evaluate(encoder, data, template, params, names=chosen, **options))
     errors = {name: value for part in parts for name, value in part.errors.items()}
     coarse = {name: value for part in parts for name, value in part.coarse.items()}
-    return Outcome("out of fold", data.name, template, errors, sum(part.missing for part in parts), coarse)
+    return Outcome("out of fold", data.name, parts[0].template, errors, sum(part.missing for part in parts), coarse)
 
 
 def evaluate_baseline(
@@ -182,10 +185,11 @@ def evaluate_untrained(
     return Outcome("untrained", data.name, template, dict(zip(wanted, values, strict=True)), int(known["missing"][0]))
 
 
-def evaluated_names(data: EvaluationSet, template: str, names: Sequence[str] | None) -> list[str]:
-    """Names that are evaluated: those asked for, never the template itself."""
+def evaluated_names(data: EvaluationSet, template: str | Sequence[str], names: Sequence[str] | None) -> list[str]:
+    """Names that are evaluated: those asked for, never the templates themselves."""
+    templates = {template} if isinstance(template, str) else set(template)
     chosen = data.names if names is None else [name for name in data.names if name in set(names)]
-    return [name for name in chosen if name != template]
+    return [name for name in chosen if name not in templates]
 
 
 def evenly(names: Sequence[str], limit: int | None) -> list[str]:
