@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import select
 import subprocess
 import sys
@@ -21,7 +22,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 
@@ -30,7 +31,8 @@ from benchmarks.machine import write_results
 from benchmarks.report import align
 
 MAX_SECONDS, MAX_BYTES = 5.0, 10**9
-_HANG_SECONDS = 60.0  # by the clock, on a machine that does other work too
+_HANG_SECONDS = 60.0  # by the clock; then it is looked at whether the child works, for it may wait for its turn
+_WORK_SECONDS = 30.0  # of the processor without a result, seeds and archives included: it hangs
 _HUGE = (b"\xff\xff\xff\x7f", b"\x7f\xff\xff\xff", b"9999", b"\0\0\xff\xff")
 _STATUS = Path("/proc/self/status")
 
@@ -207,8 +209,7 @@ def watch(count: int, first: int = 0, show: Callable[[int, int], None] | None = 
         with subprocess.Popen(
             [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         ) as process:
-            assert process.stdout is not None
-            reached, reason = _follow(process.stdout, results, next_index, show, last)
+            reached, reason = _follow(process, results, next_index, show, last)
             process.kill()
         if reached < last:
             results.append({"index": reached, "file": "", "kind": "", "outcome": reason, "message": ""})
@@ -217,13 +218,24 @@ def watch(count: int, first: int = 0, show: Callable[[int, int], None] | None = 
 
 
 def _follow(
-    lines: IO[bytes], results: list[dict[str, Any]], index: int, show: Callable[[int, int], None] | None, last: int
+    process: subprocess.Popen[bytes],
+    results: list[dict[str, Any]],
+    index: int,
+    show: Callable[[int, int], None] | None,
+    last: int,
 ) -> tuple[int, str]:
     """Collect results until the child ends or says nothing for too long; the case that it was at, and why it ended."""
+    lines = cast(IO[bytes], process.stdout)
+    told = seen = 0.0
     while index < last:
         ready, _, _ = select.select([lines], [], [], _HANG_SECONDS)
+        worked = _worked(process.pid)
         if not ready:
-            return index, "hung"
+            if worked - told > _WORK_SECONDS or worked - seen < 0.01:
+                return index, "hung"
+            seen = worked
+            continue
+        told = seen = worked
         line = lines.readline()
         if not line:
             return index, "died"
@@ -235,6 +247,20 @@ def _follow(
     return index, ""
 
 
+def _worked(process: int) -> float:
+    """Seconds of the processor that a process has used; 0 where the system does not tell."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _tell(done: int, last: int) -> None:
+    if done % 500 == 0:
+        print(f"{done} of {last}", file=sys.stderr, flush=True)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Fuzz, print a table of outcomes by format, and the cases that failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fuzz", description=__doc__)
@@ -242,7 +268,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--output", type=Path, help="JSON file for the results")
     options = parser.parse_args(arguments)
-    results = watch(options.count, options.first)
+    results = watch(options.count, options.first, _tell)
     outcomes = ("read", "refused", "wrong", "escaped", "slow", "large", "died", "hung")
     counts = Counter(
         ("bomb" if one["kind"] == "bomb" else "".join(Path(one["file"]).suffixes), one["outcome"]) for one in results

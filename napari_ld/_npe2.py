@@ -10,6 +10,7 @@ which to use, and the pixels are the same.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -55,22 +56,36 @@ def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], lis
 def read_layers(path: str | Sequence[str]) -> list[LayerData]:
     """Read one file or folder, or several 2-D images of one size as one stack, as an image or labels layer.
 
-    Of a folder with several DICOM series the largest is opened, and a warning lists them.
+    A folder with several DICOM series gives a layer for each, of which only the largest is shown; none is read before
+    it is looked at.
 
     Raises
     ------
     ImageError
         A file that cannot be used, or images that do not form a stack.
     """
-    from napari_ld.io.folders import known_suffix
-    from napari_ld.io.images import FOLDER_READERS, READERS, read_image, read_images
+    from napari_ld.io.images import read_images
 
     paths = _listed(path)
-    images = [read_image(paths[0])] if _is_single(paths) else read_images(list(paths), several="largest")
-    image = _stacked(images)
-    name = Path(images[0].source).name
-    suffix = known_suffix(Path(name), (*READERS, *FOLDER_READERS))
-    return [to_layer_data(image, name[: -len(suffix)] if suffix else name)]
+    if len(paths) > 1:
+        images = read_images(list(paths), several="largest")
+        return [to_layer_data(_stacked(images), _layer_name(images[0]))]
+    images = _parts_of(paths[0])
+    if not any(image.is_stack for image in images):
+        return [to_layer_data(_stacked(images), _layer_name(images[0]))]
+    *others, largest = sorted(images, key=lambda image: image.n_planes)
+    if others:
+        hidden = ", ".join(_layer_name(image) for image in others)
+        warnings.warn(
+            f"{paths[0]} holds {len(images)} series; shown is {_layer_name(largest)}, the largest. The others are "
+            f"hidden layers: {hidden}",
+            UserWarning,
+            stacklevel=2,
+        )
+    layers = [to_layer_data(image, _layer_name(image)) for image in (*others, largest)]
+    for _, attributes, _ in layers[:-1]:
+        attributes["visible"] = False
+    return layers
 
 
 def write_labels_layer(path: str, data: Any, attributes: Mapping[str, Any]) -> list[str]:
@@ -230,11 +245,26 @@ def _stacked(images: Sequence[Image]) -> Image:
     return Image(stack, "p" + first.axes, None, spacing, str(Path(first.source).parent))
 
 
-def _is_single(paths: Sequence[str]) -> bool:
-    """Whether it is one path and no folder of slices: a series of volumes then stays one layer."""
+def _parts_of(path: str) -> list[Image]:
+    """The image of a file, or those of a folder of DICOM; a series of volumes is one."""
+    from napari_ld.io.images import read_dicom_folder, read_image
     from napari_ld.io.ome_zarr import is_zarr
+    from napari_ld.io.parts import split_part
 
-    return len(paths) == 1 and (not os.path.isdir(paths[0]) or is_zarr(Path(paths[0])))
+    folder, part = split_part(path)
+    if folder.is_dir() and not is_zarr(folder):
+        return read_dicom_folder(folder, part, "all")
+    return [read_image(path)]
+
+
+def _layer_name(image: Image) -> str:
+    """Name of the file or folder without its ending, with the number of the part."""
+    from napari_ld.io.folders import known_suffix
+    from napari_ld.io.images import FOLDER_READERS, READERS
+
+    name = Path(image.source).name
+    suffix = known_suffix(Path(name), (*READERS, *FOLDER_READERS))
+    return name[: -len(suffix)] if suffix else name
 
 
 def _listed(path: str | Sequence[str]) -> Sequence[str]:

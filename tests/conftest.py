@@ -54,3 +54,13 @@ def centred_model() -> LoadedModel:
         for layer, level in zip(network.pyramid.embed, network(pixels)[0], strict=True):
             layer.bias -= level.mean((0, 2, 3))
     return LoadedModel(encoder.eval(), ModelHeader("encoder", "random", config), "0" * 64, Path("random"))
+
+
+@pytest.fixture(scope="session")
+def encoder_file(tmp_path_factory: pytest.TempPathFactory, centred_model: LoadedModel) -> Path:
+    """A model file whose encoder was never trained."""
+    from napari_ld.model.checkpoint import save_model
+
+    path = tmp_path_factory.mktemp("model") / "random.safetensors"
+    save_model(path, centred_model.encoder, centred_model.header)
+    return path

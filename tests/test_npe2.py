@@ -11,12 +11,21 @@ import nibabel as nib
 import npe2
 import numpy as np
 import PIL.Image
+import pydicom
 import pytest
 import tifffile
 from npe2 import PluginManager, PluginManifest
 
 import napari_ld
-from napari_ld._npe2 import METADATA_KEY, get_reader, image_from_layer_data, to_layer_data, write_labels_layer
+from benchmarks.synthetic import write_series
+from napari_ld._npe2 import (
+    METADATA_KEY,
+    get_reader,
+    image_from_layer_data,
+    read_layers,
+    to_layer_data,
+    write_labels_layer,
+)
 from napari_ld._sample_data import SAMPLES
 from napari_ld._types import Image
 from napari_ld.errors import ImageError
@@ -129,6 +138,40 @@ class TestReading:
         assert reader is not None
         with pytest.raises(ImageError, match=r"0\.png and 1 more files do not form one stack: .*open them one by one"):
             reader(paths)
+
+    def test_each_series_of_a_folder_is_a_layer_and_the_largest_is_shown(
+        self, plugins: PluginManager, tmp_path: Path
+    ) -> None:
+        """Nothing is dropped: series of other sizes, a scout of one plane, repeated volumes."""
+        stored = np.random.default_rng(0).integers(0, 900, (5, 6, 7)).astype(np.int16)
+        for number, planes in ((1, stored[:1, :4]), (2, stored), (3, stored[:3])):
+            for path in write_series(tmp_path / str(number), planes, elements={"SeriesNumber": number}):
+                path.rename(tmp_path / f"{number}-{path.name}")
+            (tmp_path / str(number)).rmdir()
+        with pytest.warns(
+            UserWarning, match=r"holds 3 series; shown is .*#1, the largest. .* hidden layers: .*#0, .*#2"
+        ):
+            read = npe2.read([str(tmp_path)], stack=False)
+        layers = [_layer(data) for data in read]
+        name = tmp_path.name
+        assert [(layer.name, layer.visible) for layer in layers] == [
+            (f"{name}#0", False),
+            (f"{name}#2", False),
+            (f"{name}#1", True),
+        ]
+        np.testing.assert_array_equal(np.asarray(layers[-1].data), stored - 1024)
+
+    def test_volumes_in_time_of_a_folder_are_one_layer(self, tmp_path: Path) -> None:
+        stored = np.random.default_rng(0).integers(0, 900, (5, 6, 7)).astype(np.int16)
+        series = pydicom.uid.generate_uid()
+        for time in range(2):
+            folder = tmp_path / str(time)
+            for path in write_series(folder, stored + time, series=series, elements={"AcquisitionNumber": time}):
+                path.rename(tmp_path / f"{time}-{path.name}")
+            folder.rmdir()
+        ((data, attributes, _),) = read_layers(str(tmp_path))
+        assert attributes["axis_labels"] == ("t", "z", "y", "x")
+        np.testing.assert_array_equal(np.asarray(data[1]), stored - 1023)
 
     @pytest.mark.parametrize("path", ["a.txt", "folder", ["a.png", "b.csv"], []])
     def test_what_is_not_ours(self, path: str | list[str]) -> None:

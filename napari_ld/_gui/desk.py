@@ -135,7 +135,9 @@ class Desk(QObject):
         self.images_changed.emit()
 
     def choose_image(self, row: int) -> None:
-        """Work on another image layer."""
+        """Work on another image layer, which is shown then."""
+        if 0 <= row < len(self.image_layers):
+            self.image_layers[row].visible = True  # of several series all but one are opened hidden
         if 0 <= row < len(self.image_layers) and self.image_layers[row] != self.image_layer:
             self._open(self.image_layers[row])
             self.images_changed.emit()

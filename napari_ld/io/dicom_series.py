@@ -61,7 +61,7 @@ class Series:
     def __str__(self) -> str:
         modality = str(self.first.elements.get("Modality") or "unknown modality")
         planes = f"{len(self.places)} plane{'s' if len(self.places) > 1 else ''}"
-        return f"{modality}, {planes} of {self.first.rows} x {self.first.columns}, {self.first.series}"
+        return f"{modality}, {planes} of {self.first.rows} x {self.first.columns}, series {self.key[0]}"
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ DAMAGED = (
     LookupError,
     ArithmeticError,
     AttributeError,  # tifffile, of a page that lacks a tag
+    AssertionError,  # tifffile, of a page whose tags say nothing of its values
     MemoryError,
     RuntimeError,
     struct.error,

@@ -10,6 +10,7 @@ and are ignored.
 
 from __future__ import annotations
 
+import logging
 import struct
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +30,9 @@ from napari_ld.io.tiff_calibration import calibration, holds_labels
 __all__ = ["read_tiff"]
 
 _PLANE_LETTERS = {"Z": "z", "T": "t"}
+# What tifffile complains of is raised as an error of ours; unhandled, its log would go to standard error.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
+
 _PILLOW_COLOURS = {tifffile.PHOTOMETRIC.PALETTE, tifffile.PHOTOMETRIC.YCBCR, tifffile.PHOTOMETRIC.SEPARATED}
 _ALPHA = {tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA}
 _BROKEN = (tifffile.TiffFileError, PIL.UnidentifiedImageError, *DAMAGED)

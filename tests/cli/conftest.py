@@ -1,10 +1,9 @@
-"""A small encoder with random weights and small images, as files."""
+"""Commands run in this process, and small images as files."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import PIL.Image
@@ -12,20 +11,7 @@ import pytest
 
 from napari_ld.cli import main
 
-if TYPE_CHECKING:
-    from napari_ld.model.checkpoint import LoadedModel
-
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(scope="session")
-def encoder_file(tmp_path_factory: pytest.TempPathFactory, centred_model: LoadedModel) -> Path:
-    """A model file whose encoder was never trained."""
-    from napari_ld.model.checkpoint import save_model
-
-    path = tmp_path_factory.mktemp("model") / "random.safetensors"
-    save_model(path, centred_model.encoder, centred_model.header)
-    return path
 
 
 @pytest.fixture

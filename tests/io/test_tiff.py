@@ -144,6 +144,16 @@ class TestLaziness:
 
 
 class TestBadInput:
+    def test_a_page_whose_values_have_no_type(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        path = _written(tmp_path / "a.tif", STACK[0], metadata={})
+        raw = bytearray(path.read_bytes())
+        entry = raw.find((258).to_bytes(2, "little") + b"\x03\0")  # bits of a sample, as a number of two bytes
+        raw[entry + 2] = 19
+        path.write_bytes(raw)
+        with pytest.raises(ImageError, match=r"cannot read .*a\.tif: .*damaged or not complete"):
+            read_image(path)
+        assert capfd.readouterr().err == ""
+
     @pytest.mark.parametrize(
         ("pixels", "options", "message"),
         [
