@@ -74,13 +74,15 @@ class EncoderSection(Section):
         self.kinds.activated.connect(lambda row: self._session.choose_stack_kind(self.kinds.itemText(row)))
         self.about = text_line("ld_image_about")
         self.windows = combo("ld_window", "Intensities that the encoder gets as darkest and brightest")
-        self.windows.setMaximumWidth(104)  # the names of encoders are longer
         self.windows.activated.connect(lambda row: self.window_wanted.emit(str(self.windows.itemData(row))))
-        self.add_row(
-            caption("encoder", self.encoders), self.encoders, caption("window", self.windows), self.windows, stretch=1
+        self.see = button(
+            "See input", "ld_see_input", "Show the plane as the encoder gets it: its size, its intensities", self._see
         )
+        self.see.setCheckable(True)
+        self.add_row(caption("encoder", self.encoders), self.encoders, stretch=1)
         self.add_row(caption("image", self.images), self.images, caption("kind", self.kinds), self.kinds, stretch=1)
         self.rows.addWidget(self.about)
+        self.add_row(caption("window", self.windows), self.windows, self.see, stretch=1)
 
     def _build_samples(self) -> None:
         self.samples = QFrame()
@@ -132,12 +134,8 @@ class EncoderSection(Section):
             primary=True,
         )
         self.cancel = button("Cancel", "ld_cancel", "Stop the encoder; what is done stays", self.cancel_wanted.emit)
-        self.see = button(
-            "See input", "ld_see_input", "Show the plane as the encoder gets it: its size, its intensities", self._see
-        )
-        self.see.setCheckable(True)
         self.rows.addWidget(self.device)
-        self.add_row(self.progress, self.embed, self.cancel, self.see, stretch=0)
+        self.add_row(self.progress, self.embed, self.cancel, stretch=0)
 
     def _fill_encoders(self) -> None:
         models = list_models()
