@@ -27,11 +27,10 @@ from benchmarks.machine import write_results
 from benchmarks.plain_training import PictureViews, PlainTraining, plain_batches
 from napari_ld.model.encoder import EncoderConfig, build_encoder
 from src_train.config import TrainConfig, load_config, method_tables
-from src_train.data.views import ViewBatch
 from src_train.distributed import World
 from src_train.memory import keep_freed_memory
 from src_train.methods import build_method
-from src_train.protocol import Method
+from src_train.protocol import Batch, Method
 from src_train.run import assemble, set_threads, training_device
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff"}
@@ -76,7 +75,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         for name in ("plain", "ours") if block % 2 == 0 else ("ours", "plain"):
             if name == "plain":
                 views = PictureViews(files, config.views, steps * images)
-                batches: Iterator[ViewBatch] = plain_batches(views, images, os.cpu_count() or 1, *scale)
+                batches: Iterator[Any] = plain_batches(views, images, os.cpu_count() or 1, *scale)
             else:
                 batches = parts.batches.ahead(trainer.step, trainer.step + steps)
             advance = plain.advance if name == "plain" else trainer.advance
@@ -108,7 +107,7 @@ def _same_method(config: TrainConfig, encoder_config: EncoderConfig) -> Method:
 
 
 def _timed(
-    batches: Iterator[ViewBatch], advance: Callable[[ViewBatch], object], device: torch.device
+    batches: Iterator[Any], advance: Callable[[Any], object], device: torch.device
 ) -> tuple[list[float], list[float]]:
     """Seconds of each step and of its wait, without the first ones."""
     taken: list[float] = []
@@ -123,7 +122,7 @@ def _timed(
         taken.append(_now(device) - began)
 
 
-def _flops(method: Method, batch: ViewBatch) -> float:
+def _flops(method: Method, batch: Batch) -> float:
     """Of one step of the last phase, forward and backward."""
     with FlopCounterMode(display=False) as counter:
         terms = method.terms(method.context(batch), method.phases[-1].groups[0])

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from napari_ld.model.zoo import load_encoder as load_encoder
     from napari_ld.proposals import Regions as Regions
     from napari_ld.proposals import propose_regions as propose_regions
+    from napari_ld.segmentation import segment as segment
     from napari_ld.storage import Store as Store
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "read_image",
     "read_images",
     "read_landmarks",
+    "segment",
     "suggest_template",
 ]
 
@@ -81,6 +83,7 @@ _HOMES = {
     "read_image": "napari_ld.io.images",
     "read_images": "napari_ld.io.images",
     "read_landmarks": "napari_ld.io.landmarks",
+    "segment": "napari_ld.segmentation",
     "suggest_template": "napari_ld.localization",
 }
 

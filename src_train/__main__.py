@@ -1,4 +1,4 @@
-"""``python -m src_train train | resume | export | methods | presets | settings``: headless training."""
+"""``python -m src_train train | finetune | resume | export | methods | presets | settings``: headless training."""
 
 from __future__ import annotations
 
@@ -47,10 +47,21 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--dry-run", action="store_true", help="show configuration, size and estimated time only")
     train.add_argument("--json", action="store_true", help="with --dry-run: the timed phases, as JSON")
     train.set_defaults(run=_train)
+    finetune = commands.add_parser("finetune", help="train a segmenter or classifier from an encoder, with labels")
+    finetune.add_argument("--task", default=None, help="segmentation (default) or classification")
+    finetune.add_argument("--images", nargs="+", default=None, metavar="PATH", help="images, or folders of images")
+    labels = finetune.add_mutually_exclusive_group()
+    labels.add_argument("--masks", nargs="+", default=None, metavar="PATH", help="label maps called as their images")
+    labels.add_argument("--labels", nargs=1, default=None, metavar="FILE.csv", help="table with columns image, label")
+    finetune.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder to make")
+    finetune.add_argument("--init", default=None, metavar="ENCODER", help="name or file of the encoder to start from")
+    finetune.add_argument("--preset", default="standard", help="quick, standard, thorough or ld-protocol")
+    finetune.add_argument("--config", type=Path, default=None, metavar="FILE", help="TOML file on top of the preset")
+    finetune.set_defaults(run=_finetune)
     resume = commands.add_parser("resume", help="go on with a run that was stopped or killed")
     resume.add_argument("folder", type=Path, metavar="RUN")
     resume.set_defaults(run=_resume)
-    for command in (train, resume):
+    for command in (train, finetune, resume):
         command.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="for example schedule.steps=500")
         command.add_argument("--device", default=None, help="auto, cpu, cuda, cuda:1, mps (default: auto)")
         command.add_argument("--minutes", type=float, default=None, help="stop with a checkpoint after this time")
@@ -90,6 +101,27 @@ def _train(options: argparse.Namespace) -> int:
         for line in [estimate(config)] if options.json else describe(config):
             print(line, flush=True)
         return 0
+    print(run_training(config, options.out))
+    return 0
+
+
+def _finetune(options: argparse.Namespace) -> int:
+    from src_train.run import run_training
+    from src_train.task_config import load_task_config
+
+    given = {
+        "task": options.task,
+        "data": options.images,
+        "labels": options.masks or options.labels,
+        "init": options.init,
+    }
+    config = load_task_config(
+        options.preset,
+        options.config,
+        _settings(options),
+        **{name: tuple(v) if isinstance(v, list) else v for name, v in given.items() if v is not None},
+    )
+    _prepare(options)
     print(run_training(config, options.out))
     return 0
 

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
 
 import numpy as np
 
-from src_train.data.dataset import Dataset
-from src_train.data.views import ViewBatch, ViewMaker
 from src_train.distributed import World
+from src_train.protocol import Batch
+
+
+class Drawing(Protocol):
+    """A data set to draw from."""
+
+    def draw_couples(self, couples: int, rng: np.random.Generator) -> Any:
+        """What the maker makes a batch of."""
+        ...
+
+
+class Maker(Protocol):
+    """Makes batches."""
+
+    def __call__(self, drawn: Any, rng: np.random.Generator, share: slice | None = None, /) -> Batch:
+        """Make the ``share`` of a batch that is this process's."""
+        ...
 
 
 class Batches:
@@ -17,15 +33,17 @@ class Batches:
 
     Parameters
     ----------
-    dataset : Dataset
-    maker : ViewMaker
+    dataset : Drawing
+        Usually a :class:`src_train.data.dataset.Dataset`.
+    maker : Maker
+        Usually a :class:`src_train.data.views.ViewMaker`.
     couples : int
         Of the global batch.
     seed : int
     world : World
     """
 
-    def __init__(self, dataset: Dataset, maker: ViewMaker, couples: int, seed: int, world: World | None = None) -> None:
+    def __init__(self, dataset: Drawing, maker: Maker, couples: int, seed: int, world: World | None = None) -> None:
         self.dataset = dataset
         self.maker = maker
         self.couples = couples
@@ -36,12 +54,12 @@ class Batches:
         """Half as many couples a step, of the same images in the same order of draws; for a single process."""
         return Batches(self.dataset, self.maker, max(1, self.couples // 2), self.seed)
 
-    def at(self, step: int) -> ViewBatch:
+    def at(self, step: int) -> Batch:
         """The batch of one step."""
         rng = np.random.default_rng(np.random.SeedSequence([self.seed, step]))
         return self.maker(self.dataset.draw_couples(self.couples, rng), rng, self.share)
 
-    def ahead(self, first: int, stop: int) -> Generator[ViewBatch, None, None]:
+    def ahead(self, first: int, stop: int) -> Generator[Batch, None, None]:
         """Batches of the steps ``first`` to ``stop``, the next one made in a thread while one is used."""
         with ThreadPoolExecutor(1) as pool:
             coming = [pool.submit(self.at, step) for step in range(first, min(first + 1, stop))]

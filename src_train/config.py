@@ -8,10 +8,10 @@ import json
 import operator
 import re
 import tomllib
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from napari_ld.errors import ConfigError
 from napari_ld.model.backbones.fast import NORMS
@@ -28,6 +28,8 @@ from src_train.objectives.discrimination import ContrastParams
 from src_train.objectives.localized import LocalizedParams
 from src_train.optimizers import OPTIMIZERS
 from src_train.schedules import RATES, Schedule
+
+C = TypeVar("C")
 
 
 @dataclass(frozen=True)
@@ -161,19 +163,31 @@ def load_config(
     """
     if preset not in PRESETS:
         raise ConfigError(f"unknown preset {preset!r}: choose one of {', '.join(PRESETS)}")
+    layers = PRESETS[preset], read_toml(file), from_settings(settings or []), given
+    return combined(TrainConfig, layers, _check)
+
+
+def combined(kind: type[C], layers: Iterable[dict[str, Any]], check: Callable[[C], list[str]]) -> C:
+    """A configuration of some kind from layers of values; later ones win; ``check`` names what does not go together.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`load_config`.
+    """
     merged: dict[str, Any] = {}
-    for layer in (PRESETS[preset], _read_toml(file), _from_settings(settings or []), given):
+    for layer in layers:
         _merge(merged, layer)
     problems: list[str] = []
-    config: TrainConfig = _build(TrainConfig, merged, "", problems)
+    config: C = _build(kind, merged, "", problems)
     if not problems:
-        problems += _check(config)
+        problems += check(config)
     if problems:
         raise ConfigError("; ".join(problems))
     return config
 
 
-def to_toml(config: TrainConfig) -> str:
+def to_toml(config: Any) -> str:
     """Write a configuration so that :func:`load_config` reads the same one back."""
     values = dataclasses.asdict(config)
     tables = {name: value for name, value in values.items() if isinstance(value, dict)}
@@ -183,7 +197,8 @@ def to_toml(config: TrainConfig) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _read_toml(file: Path | None) -> dict[str, Any]:
+def read_toml(file: Path | None) -> dict[str, Any]:
+    """Values of a TOML file; nothing without one."""
     if file is None:
         return {}
     try:
@@ -192,7 +207,8 @@ def _read_toml(file: Path | None) -> dict[str, Any]:
         raise ConfigError(f"{file}: cannot be read as TOML ({error})") from error
 
 
-def _from_settings(settings: list[str]) -> dict[str, Any]:
+def from_settings(settings: list[str]) -> dict[str, Any]:
+    """Values of ``key=value`` settings."""
     result: dict[str, Any] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
@@ -234,11 +250,17 @@ def _build(kind: Any, values: dict[str, Any], prefix: str, problems: list[str]) 
     return kind(**built)
 
 
+_TUPLES: dict[Any, tuple[type, Any]] = {
+    tuple[str, ...]: (str, str | Path),
+    tuple[float, ...]: (float, int | float),
+    tuple[int, ...]: (int, int),
+}
+
+
 def _convert(value: Any, hint: Any, key: str, problems: list[str]) -> Any:
-    if hint in (tuple[str, ...], tuple[float, ...]):
-        inner = str if hint == tuple[str, ...] else float
-        if isinstance(value, list | tuple):
-            return tuple(inner(item) for item in value)
+    if hint in _TUPLES:
+        if isinstance(value, list | tuple) and all(isinstance(item, _TUPLES[hint][1]) for item in value):
+            return tuple(_TUPLES[hint][0](item) for item in value)
     elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     elif type(value) is hint:

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +15,9 @@ from torch import nn
 
 from napari_ld.errors import TrainingError
 from src_train.batches import Batches
-from src_train.data.views import ViewBatch
 from src_train.distributed import World, add_gradients
 from src_train.optimizers import build_optimizer, cover, named_parameters
-from src_train.protocol import Method, OptimGroup, Phase, StepContext
+from src_train.protocol import Batch, Method, OptimGroup, Phase, StepContext
 from src_train.schedules import Schedule
 
 
@@ -37,7 +37,7 @@ class Progress:
     seconds, waited : float
         Of the step, and of it for the batch.
     images : int
-        Views of this process.
+        Views, or labelled images, of this process.
     """
 
     step: int
@@ -81,7 +81,8 @@ class Trainer:
         self.seed = seed
         self.low_precision = low_precision
         self.world = world or World()
-        self.averaged = copy.deepcopy(method.encoder).eval().requires_grad_(False)
+        # An encoder, or what a task makes of one.
+        self.averaged: Any = copy.deepcopy(method.exported).eval().requires_grad_(False)
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.step = 0
 
@@ -95,7 +96,7 @@ class Trainer:
         index, before = self.method.phase_at(min(self.step, self.steps - 1))
         return self.method.phases[index], before
 
-    def advance(self, batch: ViewBatch) -> dict[str, float]:
+    def advance(self, batch: Batch) -> dict[str, float]:
         """Do one step; returns the weighted terms.
 
         Raises
@@ -115,7 +116,7 @@ class Trainer:
         with torch.no_grad():
             for hook in self.method.after_step:
                 hook(context)
-        average(self.averaged, self.method.encoder, min(self.schedule.average, (1 + self.step) / (10 + self.step)))
+        average(self.averaged, self.method.exported, min(self.schedule.average, (1 + self.step) / (10 + self.step)))
         self.step += 1
         return terms
 
@@ -124,7 +125,7 @@ class Trainer:
         optimizer = self.optimizer(group)
         at, of = (self.step - before, phase.steps) if group.rate.span == "phase" else (self.step, self.steps)
         for options in optimizer.param_groups:
-            options["lr"] = group.optimizer.learning_rate * group.rate(at, of)
+            options["lr"] = group.optimizer.learning_rate * group.rate(at, of) * options["share"]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.low_precision):
             terms = self.method.terms(context, group)
         loss = torch.stack(list(terms.values())).sum()
@@ -141,8 +142,8 @@ class Trainer:
         """The optimiser of a group, made when it is first needed."""
         parameters = named_parameters(self.method, group)
         if group.name not in self.optimizers:
-            self.optimizers[group.name] = build_optimizer(parameters, group.optimizer)
-        cover(self.optimizers[group.name], parameters, group.optimizer)
+            self.optimizers[group.name] = build_optimizer(parameters, group.optimizer, group.slower)
+        cover(self.optimizers[group.name], parameters, group.optimizer, group.slower)
         return self.optimizers[group.name]
 
     def remake_optimizers(self) -> None:
@@ -210,8 +211,8 @@ def _train(trainer: Trainer, batches: Batches, on_step: Callable[[Progress], boo
         terms = trainer.advance(batch)
         if on_step is not None:
             seconds = time.perf_counter() - began
-            loss, images = math.fsum(terms.values()), 2 * len(batch.first)
-            if on_step(Progress(trainer.step, phase, loss, terms, seconds, waited, images)):
+            loss = math.fsum(terms.values())
+            if on_step(Progress(trainer.step, phase, loss, terms, seconds, waited, batch.images)):
                 break
     coming.close()
     return trainer.step == trainer.steps

@@ -5,11 +5,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+from torch import nn
 
 from napari_ld.errors import ConfigError
 from napari_ld.model.checkpoint import ModelHeader, read_header, save_model
 from napari_ld.model.encoder import DenseEncoder
+from napari_ld.model.heads import KINDS, HeadConfig
 from napari_ld.model.preprocessing import IntensityNormalization
 from napari_ld.storage import atomic_write
 from src_train.config import TrainConfig
@@ -18,6 +21,8 @@ from src_train.events import read_events
 from src_train.folder import RunFolder
 from src_train.methods import parts_of
 from src_train.protocol import Method
+from src_train.task_config import TaskConfig
+from src_train.tasks import TASKS
 
 
 class EncoderWriter:
@@ -71,8 +76,50 @@ class EncoderWriter:
         save_model(self.path, encoder, header)
 
 
+class HeadWriter:
+    """Writes a segmenter or classifier.
+
+    Parameters
+    ----------
+    path : Path
+    config : TaskConfig
+    head : HeadConfig
+    normalization : IntensityNormalization
+    planes : int
+        Learned from.
+    """
+
+    def __init__(
+        self, path: Path, config: TaskConfig, head: HeadConfig, normalization: IntensityNormalization, planes: int
+    ) -> None:
+        self.path, self.config, self.head, self.normalization, self.planes = path, config, head, normalization, planes
+
+    def write(self, network: nn.Module, step: int, minutes: float) -> None:
+        """Replace the file."""
+        config = self.config
+        summary = {
+            "method": config.task,
+            "steps": step,
+            "minutes": round(minutes, 1),
+            "planes": self.planes,
+            "started_from": Path(config.init).name if config.init else "random weights",
+            "seed": config.seed,
+        }
+        header = ModelHeader(
+            kind=TASKS[config.task].kind,
+            name=config.name,
+            config=cast(DenseEncoder, network.encoder).config,
+            normalization=self.normalization,
+            training=summary,
+            licence=config.licence,
+            citation="napari-ld",
+            head=self.head,
+        )
+        save_model(self.path, network, header)
+
+
 def export_encoder(run: Path, output: Path) -> Path:
-    """Copy the encoder of a run to a file of its own.
+    """Copy the encoder of a run, or the model that a task gave, to a file of its own.
 
     Raises
     ------
@@ -81,10 +128,11 @@ def export_encoder(run: Path, output: Path) -> Path:
     StorageError
         When the file cannot be written.
     """
-    encoder = RunFolder.existing(run).encoder
+    folder = RunFolder.existing(run)
+    encoder = folder.model
     if not encoder.is_file():
         raise ConfigError(f"{run}: has not written an encoder yet; resume it first")
-    read_header(encoder)
+    read_header(encoder, ("encoder", *KINDS))
     with encoder.open("rb") as source, atomic_write(output, "wb") as target:
         shutil.copyfileobj(source, target)
     return output

@@ -1,7 +1,8 @@
 """The run folder: what a run is made of on disk, so that it can be watched, stopped, resumed and understood.
 
 ``config.toml`` · ``environment.json`` · ``events.jsonl`` · ``control.json`` · ``lock`` · ``last.ckpt`` ·
-``encoder.safetensors``. Every file but the events is replaced atomically; see docs/training.md.
+``encoder.safetensors``, of a task ``segmenter.safetensors`` or ``classifier.safetensors``. Every file but the events
+is replaced atomically; see docs/training.md.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from typing import Any
 from napari_ld.errors import ConfigError, StorageError
 from napari_ld.storage import atomic_write
 from src_train.checkpoint import CHECKPOINT_FILE
-from src_train.config import TrainConfig, load_config, to_toml
+from src_train.config import to_toml
 from src_train.events import EVENTS_FILE
 from src_train.lock import lock_holder
+from src_train.task_config import RunConfig, load_run_config
+from src_train.tasks import TASKS
 
 CONFIG_FILE, ENVIRONMENT_FILE, ENCODER_FILE = "config.toml", "environment.json", "encoder.safetensors"
 
@@ -39,8 +42,17 @@ class RunFolder:
         """The exported encoder."""
         return self.path / ENCODER_FILE
 
+    def of_task(self, task: str) -> Path:
+        """The exported model of a task."""
+        return self.path / f"{TASKS[task].kind}.safetensors"
+
+    @property
+    def model(self) -> Path:
+        """The model that the run has exported; the path of an encoder when it has not yet."""
+        return next((path for path in map(self.of_task, TASKS) if path.exists()), self.encoder)
+
     @classmethod
-    def create(cls, path: Path, config: TrainConfig) -> RunFolder:
+    def create(cls, path: Path, config: RunConfig) -> RunFolder:
         """Make the folder of a new run.
 
         Raises
@@ -51,7 +63,7 @@ class RunFolder:
             When it cannot be made.
         """
         folder = cls(path)
-        if folder.checkpoint.exists() or folder.encoder.exists() or lock_holder(path) is not None:
+        if folder.checkpoint.exists() or folder.model.exists() or lock_holder(path) is not None:
             raise ConfigError(f"{path}: already holds a training run; resume it, or choose another --out")
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -77,11 +89,11 @@ class RunFolder:
             raise ConfigError(f"{path}: holds no training run ({CONFIG_FILE} is missing); give the folder of --out")
         return cls(path)
 
-    def config(self, settings: list[str] | None = None, **given: Any) -> TrainConfig:
+    def config(self, settings: list[str] | None = None, **given: Any) -> RunConfig:
         """The configuration of the run, with ``settings`` on top."""
-        return load_config("standard", self.path / CONFIG_FILE, settings, **given)
+        return load_run_config(self.path / CONFIG_FILE, settings, **given)
 
-    def write_config(self, config: TrainConfig) -> None:
+    def write_config(self, config: RunConfig) -> None:
         """Replace the configuration."""
         self._write(CONFIG_FILE, to_toml(config))
 

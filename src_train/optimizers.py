@@ -52,8 +52,12 @@ def all_parameters(method: Method) -> dict[str, nn.Parameter]:
     return dict(method.networks.named_parameters())
 
 
-def build_optimizer(parameters: Mapping[str, nn.Parameter], params: OptimizerParams) -> torch.optim.Optimizer:
+def build_optimizer(
+    parameters: Mapping[str, nn.Parameter], params: OptimizerParams, slower: Mapping[str, float] | None = None
+) -> torch.optim.Optimizer:
     """An optimiser without state; biases and normalisation do not decay unless ``decay_all``.
+
+    Its parameter groups have a ``share`` of the learning rate: that of their network in ``slower``, else 1.
 
     Raises
     ------
@@ -62,20 +66,33 @@ def build_optimizer(parameters: Mapping[str, nn.Parameter], params: OptimizerPar
     """
     if params.kind not in OPTIMIZERS:
         raise ConfigError(f"unknown optimizer {params.kind!r}: choose one of {', '.join(OPTIMIZERS)}")
-    return OPTIMIZERS[params.kind](_param_groups(list(parameters.values()), params), params)
+    return OPTIMIZERS[params.kind](_param_groups(parameters, params, slower or {}), params)
 
 
-def cover(optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter], params: OptimizerParams) -> None:
+def cover(
+    optimizer: torch.optim.Optimizer,
+    parameters: Mapping[str, nn.Parameter],
+    params: OptimizerParams,
+    slower: Mapping[str, float] | None = None,
+) -> None:
     """Add the parameters that an optimiser does not train yet: a phase may bring new networks."""
     known = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    for group in _param_groups([p for p in parameters.values() if id(p) not in known], params):
+    new = {name: p for name, p in parameters.items() if id(p) not in known}
+    for group in _param_groups(new, params, slower or {}):
         optimizer.add_param_group(group)
 
 
-def _param_groups(parameters: list[nn.Parameter], params: OptimizerParams) -> ParamGroups:
-    decaying = [p for p in parameters if p.ndim > 1 or params.decay_all]
-    others = [p for p in parameters if p.ndim <= 1 and not params.decay_all]
-    groups = [{"params": decaying, "weight_decay": params.weight_decay}, {"params": others, "weight_decay": 0.0}]
+def _param_groups(
+    parameters: Mapping[str, nn.Parameter], params: OptimizerParams, slower: Mapping[str, float]
+) -> ParamGroups:
+    groups = []
+    shares = {name: slower.get(name.partition(".")[0], 1.0) for name in parameters}
+    for share in dict.fromkeys(shares.values()):
+        own = [p for name, p in parameters.items() if shares[name] == share]
+        decaying = [p for p in own if p.ndim > 1 or params.decay_all]
+        others = [p for p in own if p.ndim <= 1 and not params.decay_all]
+        groups.append({"params": decaying, "weight_decay": params.weight_decay, "share": share})
+        groups.append({"params": others, "weight_decay": 0.0, "share": share})
     return [group for group in groups if group["params"]]
 
 

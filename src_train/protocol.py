@@ -25,6 +25,21 @@ from src_train.data.views import ViewBatch
 from src_train.distributed import World
 from src_train.schedules import Rate
 
+
+class Batch(Protocol):
+    """What a step is computed from: views without labels, or images with them."""
+
+    @property
+    def first(self) -> Tensor:
+        """Model input, ``(B, 3, V, V)``."""
+        ...
+
+    @property
+    def images(self) -> int:
+        """How many images the networks see."""
+        ...
+
+
 Provider = Callable[["StepContext"], Any]
 Hook = Callable[["StepContext"], None]
 
@@ -51,7 +66,7 @@ class StepContext:
 
     Parameters
     ----------
-    batch : ViewBatch
+    batch : Batch
         This process's share of the global batch, on the device.
     networks : mapping of str to module
         The method's.
@@ -64,7 +79,7 @@ class StepContext:
 
     def __init__(
         self,
-        batch: ViewBatch,
+        batch: Batch,
         networks: Mapping[str, nn.Module],
         providers: Mapping[str, Provider],
         *,
@@ -72,7 +87,7 @@ class StepContext:
         step: int = 0,
         world: World | None = None,
     ) -> None:
-        self.batch = batch
+        self.given = batch
         self.networks = networks
         self.seed = seed
         self.step = step
@@ -81,9 +96,14 @@ class StepContext:
         self._values: dict[str, Any] = {}
 
     @property
+    def batch(self) -> ViewBatch:
+        """The batch of a self-supervised method."""
+        return cast(ViewBatch, self.given)
+
+    @property
     def device(self) -> torch.device:
         """Where the batch is."""
-        return self.batch.first.device
+        return self.given.first.device
 
     @property
     def encoder(self) -> DenseEncoder:
@@ -153,6 +173,8 @@ class OptimGroup:
     rate : Rate
     clip : float
         Largest norm of the gradient; 0: not limited.
+    slower : mapping of str to float
+        Networks whose learning rate is this share of the optimiser's.
     """
 
     name: str
@@ -161,6 +183,7 @@ class OptimGroup:
     optimizer: OptimizerParams = field(default_factory=OptimizerParams)
     rate: Rate = field(default_factory=Rate)
     clip: float = 0.0
+    slower: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -183,13 +206,13 @@ class Phase:
 
 
 class Method(nn.Module):
-    """A self-supervised method: networks, providers, objectives, phases.
+    """A self-supervised method, or a task with labels: networks, providers, objectives, phases.
 
     Parameters
     ----------
     networks : mapping of str to module
-        ``encoder`` (a :class:`DenseEncoder`) is what is averaged and exported. Twins, queues, projectors and
-        discriminators stand beside it.
+        ``encoder`` (a :class:`DenseEncoder`) is what is averaged and exported unless ``exported`` says otherwise.
+        Twins, queues, projectors and discriminators stand beside it.
     providers : mapping of str to Provider
     objectives : mapping of str to Objective
     phases : tuple of Phase
@@ -198,6 +221,8 @@ class Method(nn.Module):
         Called without gradient when all groups have stepped: move the twin, push the queue.
     view_extras : frozenset of str
         What the view maker adds to its batches, for example ``clean`` targets or ``labels``.
+    exported : Module, optional
+        What is averaged and exported, made of ``networks``.
 
     Raises
     ------
@@ -213,8 +238,11 @@ class Method(nn.Module):
         phases: tuple[Phase, ...],
         after_step: tuple[Hook, ...] = (),
         view_extras: frozenset[str] = frozenset(),
+        exported: nn.Module | None = None,
     ) -> None:
         super().__init__()
+        # In a tuple: as an attribute its weights would count twice.
+        self._exported = (exported,)
         self.networks = nn.ModuleDict(dict(networks))
         self.providers = dict(providers)
         self.objectives = dict(objectives)
@@ -225,10 +253,15 @@ class Method(nn.Module):
 
     @property
     def encoder(self) -> DenseEncoder:
-        """What is exported."""
+        """The encoder that is trained, or trained from."""
         return cast(DenseEncoder, self.networks["encoder"])
 
-    def context(self, batch: ViewBatch, *, seed: int = 0, step: int = 0, world: World | None = None) -> StepContext:
+    @property
+    def exported(self) -> nn.Module:
+        """What is averaged and exported."""
+        return self._exported[0] or self.encoder
+
+    def context(self, batch: Batch, *, seed: int = 0, step: int = 0, world: World | None = None) -> StepContext:
         """The values of one step."""
         networks = dict(self.networks.items())
         return StepContext(batch, networks, self.providers, seed=seed, step=step, world=world)

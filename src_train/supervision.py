@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import Any, Protocol
 
-from src_train.assessment import Assessor
 from src_train.checkpoint import RunState, save_checkpoint
-from src_train.config import TrainConfig
 from src_train.console import Console
 from src_train.control import Control
 from src_train.distributed import agree
 from src_train.engine import Progress, Trainer
 from src_train.events import EventLog
-from src_train.exporting import EncoderWriter
+from src_train.exporting import EncoderWriter, HeadWriter
 from src_train.folder import RunFolder
 from src_train.momentum import RunningAreas
+from src_train.task_config import RunConfig
 
 _REPORT_SECONDS = 1.0
+
+
+class Judge(Protocol):
+    """Measures what is exported, always in the same way."""
+
+    def __call__(self, network: Any, /) -> dict[str, float]:
+        """Measures by name."""
+        ...
+
+    def score(self, measured: dict[str, float], /) -> float | None:
+        """What is compared: higher is better; None when nothing is selected by."""
+        ...
 
 
 class Supervisor:
@@ -29,15 +41,15 @@ class Supervisor:
     Parameters
     ----------
     trainer : Trainer
-    config : TrainConfig
+    config : RunConfig
     state : RunState
     folder : RunFolder
-    writer : EncoderWriter
+    writer : EncoderWriter or HeadWriter
     log : EventLog
     control : Control or None
         None in all processes but the first.
     console : Console
-    assessor : Assessor or None
+    assessor : Judge or None
     began : float
         ``time.perf_counter()`` at the start of the session.
     """
@@ -45,14 +57,14 @@ class Supervisor:
     def __init__(
         self,
         trainer: Trainer,
-        config: TrainConfig,
+        config: RunConfig,
         state: RunState,
         folder: RunFolder,
-        writer: EncoderWriter,
+        writer: EncoderWriter | HeadWriter,
         log: EventLog,
         control: Control | None,
         console: Console,
-        assessor: Assessor | None,
+        assessor: Judge | None,
         *,
         began: float,
     ) -> None:
@@ -153,7 +165,7 @@ class Supervisor:
         running = dict(self.trainer.method.networks.items()).get("areas")
         return {"areas": [round(a, 5) for a in running.areas.tolist()]} if isinstance(running, RunningAreas) else {}
 
-    def _assess(self, assessor: Assessor) -> None:
+    def _assess(self, assessor: Judge) -> None:
         measured = assessor(self.trainer.averaged)
         score, state, evaluation = assessor.score(measured), self.state, self.config.evaluation
         better = score is not None and (state.best is None or score > state.best)

@@ -25,6 +25,7 @@ def build_app() -> typer.Typer:
     from napari_ld.cli.locate import locate
     from napari_ld.cli.propose import propose
     from napari_ld.cli.refine import refine
+    from napari_ld.cli.segment import segment
     from napari_ld.cli.session import replay
     from napari_ld.cli.suggest import suggest
     from napari_ld.cli.train import train
@@ -36,7 +37,7 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(invoke_without_command=True)(_napari_ld)
-    for command in (demo, suggest, locate, propose, refine, embed, encoders):
+    for command in (demo, suggest, locate, propose, segment, refine, embed, encoders):
         app.command()(command)
     session = typer.Typer(add_completion=False, rich_markup_mode=None, help="Saved sessions of the panel.")
     session.callback()(lambda: None)  # with it, a single command keeps its name

@@ -44,6 +44,9 @@ def propose(
     threshold: Annotated[
         float | None, typer.Option(metavar="T", help="Least score of what is like the examples; 0.5 when absent.")
     ] = None,
+    model: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Segmenter or classifier of your own: regions that it finds.")
+    ] = None,
     encoder: Encoder = None,
     device: DeviceOption = Device.auto,
 ) -> None:
@@ -62,19 +65,20 @@ def propose(
 
     marked = marked_examples(example, example_mask, example_point, examples)
     _check(marked, n_regions, threshold)
-    model = load_encoder(encoder or DEFAULT_ENCODER)
+    _check_model(model, marked, n_regions)
+    loaded = load_encoder(encoder or DEFAULT_ENCODER)
     searched = read_searched(images)
     keys, stems = image_keys(searched), output_stems(searched)
     make_folder(out)
-    like = _learn(marked, model, device, threshold) if marked else None
+    like = _learn(marked, loaded, device, threshold) if marked else None
     found: list[tuple[str, Image, Regions]] = []
     with progress_bar("propose") as show:
         for done, (image, key, stem) in enumerate(zip(searched, keys, stems, strict=True), start=1):
             # slices of one body share their intensities, pictures of many do not
-            source = FeatureSource(image, model, device=device.value, store=Store(), shared_limits=_is_volume(image))
+            source = FeatureSource(image, loaded, device=device.value, store=Store(), shared_limits=_is_volume(image))
             if done == 1:
-                tell(f"{model.header.name} on {source.device.reason}")
-            found.append((key, image, _one_image(source, out / stem, n_regions, like)))
+                tell(f"{loaded.header.name} on {source.device.reason}")
+            found.append((key, image, _one_image(source, out / stem, n_regions, like, model)))
             show(done, len(searched))
     write_regions(out / "regions.csv", found)
     number = sum(len(regions) for _, _, regions in found)
@@ -91,6 +95,18 @@ def _check(marked: Sequence[Marked], n_regions: int | None, threshold: float | N
         raise typer.BadParameter(f"{threshold:g}; expected a number between 0 and 1", param_hint="--threshold")
     if marked and not any(one.positive for one in marked):
         raise typer.BadParameter("holds counter-examples only; add a positive example", param_hint="--examples")
+
+
+def _check_model(model: Path | None, marked: Sequence[Marked], n_regions: int | None) -> None:
+    """Refuse what does not go with a model, and a file that is none, before any image is read."""
+    if model is None:
+        return
+    if marked or n_regions is not None:
+        raise typer.BadParameter("does not go with examples or a number of regions", param_hint="--model")
+    from napari_ld.model.checkpoint import read_header
+    from napari_ld.model.heads import KINDS
+
+    read_header(model, KINDS)
 
 
 def _learn(marked: Sequence[Marked], model: LoadedModel, device: Device, threshold: float | None) -> ExampleModel:
@@ -113,20 +129,24 @@ def _learn(marked: Sequence[Marked], model: LoadedModel, device: Device, thresho
     return fit_examples(examples, params)
 
 
-def _one_image(source: FeatureSource, stem: Path, n_regions: int | None, like: ExampleModel | None) -> Regions:
+def _one_image(
+    source: FeatureSource, stem: Path, n_regions: int | None, like: ExampleModel | None, model: Path | None
+) -> Regions:
     """Propose, write the files of one image, and return its regions under the numbers of its label map."""
     import numpy as np
 
     from napari_ld.cli.region_files import write_label_maps
-    from napari_ld.proposals import HierarchyParams, propose_regions
+    from napari_ld.proposals import HierarchyParams, ModelParams, propose_regions
     from napari_ld.proposals.like_examples import score_and_regions
 
     image = source.images[0]
     options: dict[str, Any] = {"stack_kind": "volume" if _is_volume(image) else "images"}
-    if like is None:
+    scores = None
+    if model is not None:
+        regions = propose_regions(source, "model", params=ModelParams(model=str(model)), **options)
+    elif like is None:
         params = HierarchyParams() if n_regions is None else HierarchyParams(n_regions=n_regions)
         regions = propose_regions(source, "hierarchy", params=params, **options)
-        scores = None
     else:
         scores = np.zeros((source.n_planes, *source.shape(0)), np.float32)
         regions = score_and_regions(source, like, scores, **options)

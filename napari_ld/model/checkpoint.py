@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,14 +17,16 @@ from typing import Any, TypeVar
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from napari_ld.errors import ModelFileError
 from napari_ld.model.encoder import BACKBONES, DenseEncoder, EncoderConfig, build_encoder
+from napari_ld.model.heads import KINDS, MAX_CLASSES, Classifier, HeadConfig, Segmenter, build_with_head
 from napari_ld.model.preprocessing import IntensityNormalization
 from napari_ld.storage import atomic_write
 
 T = TypeVar("T")
+N = TypeVar("N", bound=nn.Module)
 
 FORMAT_VERSION = 1
 _HEADER_KEY = "napari_ld"
@@ -39,7 +42,7 @@ class ModelHeader:
     Attributes
     ----------
     kind : str
-        ``"encoder"``.
+        ``"encoder"``, or one of :data:`napari_ld.model.heads.KINDS`.
     name : str
         Short name shown to the user.
     config : EncoderConfig
@@ -52,6 +55,8 @@ class ModelHeader:
         Summary: method, data sets, steps, machine, losses.
     licence, citation : str
     format_version : int
+    head : HeadConfig or None
+        Of a model with a head.
     """
 
     kind: str
@@ -64,6 +69,7 @@ class ModelHeader:
     licence: str = "not stated"
     citation: str = ""
     format_version: int = FORMAT_VERSION
+    head: HeadConfig | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +82,18 @@ class LoadedModel:
     path: Path
 
 
-def save_model(path: str | Path, encoder: DenseEncoder, header: ModelHeader) -> None:
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedHead:
+    """A model with a head, ready for use: evaluation mode, float32, on the CPU."""
+
+    network: Segmenter | Classifier
+    header: ModelHeader
+    head: HeadConfig
+    sha256: str
+    path: Path
+
+
+def save_model(path: str | Path, network: nn.Module, header: ModelHeader) -> None:
     """Write one model file, atomically.
 
     Raises
@@ -84,7 +101,7 @@ def save_model(path: str | Path, encoder: DenseEncoder, header: ModelHeader) -> 
     StorageError
         When the file cannot be written.
     """
-    tensors = {name: _compact(tensor) for name, tensor in encoder.state_dict().items()}
+    tensors = {name: _compact(tensor) for name, tensor in network.state_dict().items()}
     text = json.dumps(asdict(header))
     content = save(tensors, metadata={_HEADER_KEY: text, _CHECKSUM_KEY: _checksum(text, tensors)})
     with atomic_write(Path(path), "wb") as file:
@@ -101,11 +118,43 @@ def load_model(path: str | Path) -> LoadedModel:
     """
     path = Path(path)
     header = read_header(path)
-    content = path.read_bytes()
+    encoder = _built(lambda: build_encoder(header.config), path)
+    return LoadedModel(encoder, header, _filled(encoder, path), path)
+
+
+def load_head(path: str | Path, kinds: Sequence[str] = KINDS) -> LoadedHead:
+    """Read and verify one file of a model with a head.
+
+    Parameters
+    ----------
+    path : str or Path
+    kinds : sequence of str
+        Which of :data:`napari_ld.model.heads.KINDS` can be used.
+
+    Raises
+    ------
+    ModelFileError
+        As :func:`load_model`; also for a model of another kind.
+    """
+    path = Path(path)
+    header = read_header(path, kinds)
+    head = header.head
+    if head is None:
+        raise ModelFileError(f"{path}: the model header is incomplete: it does not describe its head")
+    network = _built(lambda: build_with_head(header.kind, header.config, head), path)
+    return LoadedHead(network, header, head, _filled(network, path), path)
+
+
+def _built(build: Callable[[], N], path: Path) -> N:
     try:
-        encoder = build_encoder(header.config)
+        return build()
     except ValueError as error:
         raise ModelFileError(f"{path}: the model header describes no possible network: {error}") from error
+
+
+def _filled(network: nn.Module, path: Path) -> str:
+    """Put the weights of a file into its network, in evaluation mode; returns the file's sha256."""
+    content = path.read_bytes()
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
@@ -114,13 +163,13 @@ def load_model(path: str | Path) -> LoadedModel:
         raise ModelFileError(f"{path}: the weights cannot be read ({error}); fetch the file again") from error
     if metadata.get(_CHECKSUM_KEY, "") not in ("", _checksum(metadata[_HEADER_KEY], tensors)):
         raise ModelFileError(f"{path}: the content does not fit its checksum; the file is damaged: fetch it again")
-    _load_weights(encoder, tensors, path)
-    encoder.eval()
-    return LoadedModel(encoder, header, hashlib.sha256(content).hexdigest(), path)
+    _load_weights(network, tensors, path)
+    network.eval()
+    return hashlib.sha256(content).hexdigest()
 
 
-def read_header(path: str | Path) -> ModelHeader:
-    """Read what a model file says of itself, without its weights.
+def read_header(path: str | Path, kinds: Sequence[str] = ("encoder",)) -> ModelHeader:
+    """Read what a model file of one of some kinds says of itself, without its weights.
 
     Raises
     ------
@@ -133,7 +182,7 @@ def read_header(path: str | Path) -> ModelHeader:
         document = json.loads(text)
     except ValueError as error:
         raise ModelFileError(f"{path}: the model header is not valid JSON; fetch the file again") from error
-    return _parse_header(document, path)
+    return _parse_header(document, path, kinds)
 
 
 def _header_text(path: Path) -> str:
@@ -158,7 +207,7 @@ def _header_text(path: Path) -> str:
     return str(metadata[_HEADER_KEY])
 
 
-def _parse_header(document: Any, path: Path) -> ModelHeader:
+def _parse_header(document: Any, path: Path, kinds: Sequence[str]) -> ModelHeader:
     if not isinstance(document, dict) or not isinstance(document.get("format_version"), int):
         raise ModelFileError(f"{path}: the model header has no format version; fetch the file again")
     if document["format_version"] > FORMAT_VERSION:
@@ -169,13 +218,40 @@ def _parse_header(document: Any, path: Path) -> ModelHeader:
     try:
         config = _build(EncoderConfig, document.pop("config"))
         normalization = _build(IntensityNormalization, document.pop("normalization"))
-        header: ModelHeader = _build(ModelHeader, {**document, "config": config, "normalization": normalization})
+        head = None if document.get("head") is None else _head(document.pop("head"))
+        known = {"config": config, "normalization": normalization, "head": head}
+        header: ModelHeader = _build(ModelHeader, {**document, **known})
     except (KeyError, TypeError, AttributeError) as error:
         raise ModelFileError(f"{path}: the model header is incomplete or has unknown entries: {error}") from error
-    if header.kind != "encoder":
-        raise ModelFileError(f"{path}: a model of kind {header.kind!r}; an encoder was expected here")
+    if header.kind not in kinds:
+        wanted = " or ".join(f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}" for kind in kinds)
+        raise ModelFileError(f"{path}: a model of kind {header.kind!r}; {wanted} was expected here")
     _check_config(header.config, path)
+    _check_head(header.head, path)
     return header
+
+
+def _head(document: Any) -> HeadConfig:
+    classes = tuple((value, name) for value, name in document.pop("classes"))
+    return _build(HeadConfig, {**document, "classes": classes})
+
+
+def _check_head(head: HeadConfig | None, path: Path) -> None:
+    """Refuse what no head of ours says, as :func:`_check_config` does."""
+    if head is None:
+        return
+    sizes = head.working_size, head.tile
+    values = [value for value, _ in head.classes]
+    whole = all(type(n) is int for n in (*sizes, *values)) and all(type(name) is str for _, name in head.classes)
+    if (
+        not whole
+        or not 1 <= len(values) <= MAX_CLASSES
+        or len(set(values)) < len(values)
+        or min(values) < 1
+        or not all(32 <= n <= 65536 for n in sizes)
+        or not isinstance(head.sharpness, int | float)
+    ):
+        raise ModelFileError(f"{path}: the model header describes no possible head: {head}")
 
 
 def _check_config(config: EncoderConfig, path: Path) -> None:
@@ -215,8 +291,8 @@ def _compact(tensor: Tensor) -> Tensor:
     return tensor.half() if tensor.ndim == 4 else tensor
 
 
-def _load_weights(encoder: DenseEncoder, tensors: dict[str, Tensor], path: Path) -> None:
-    expected = encoder.state_dict()
+def _load_weights(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    expected = network.state_dict()
     missing, unexpected = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
     if missing or unexpected:
         raise ModelFileError(
@@ -229,4 +305,4 @@ def _load_weights(encoder: DenseEncoder, tensors: dict[str, Tensor], path: Path)
             )
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise ModelFileError(f"{path}: weight {name} is not finite; train or fetch the model again")
-    encoder.load_state_dict({name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()})
+    network.load_state_dict({name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()})

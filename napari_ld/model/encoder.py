@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from napari_ld.errors import ImageError, ModelFileError
-from napari_ld.model.backbones.fast import NORMS, FastPyramid
-from napari_ld.model.backbones.vgg_tiny import UTrunk, Vgg16Bn
+from napari_ld.model.backbones.fast import NORMS, STRIDES, FastPyramid
+from napari_ld.model.backbones.vgg_tiny import TINY, UTrunk, Vgg16Bn
 
 _LD_EPSILON = 1e-10
 _CLUSTER_EPSILON = 1e-9
@@ -110,6 +110,18 @@ class DenseEncoder(nn.Module):
         """
         return cast("tuple[list[Tensor], Tensor | None]", self.network(self._repeat_grey(x)))
 
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """Maps of one octave that a decoder starts from, finest first; channels and strides: :attr:`map_shapes`.
+
+        ``(B, C, H, W)``, sizes divisible by the coarsest stride of the network.
+        """
+        return cast("list[Tensor]", self.network.maps(self._repeat_grey(x)))  # type: ignore[operator]  # a method
+
+    @property
+    def map_shapes(self) -> tuple[tuple[int, int], ...]:
+        """``(channels, stride)`` of each of :meth:`maps`."""
+        return cast("tuple[tuple[int, int], ...]", self.network.map_shapes)
+
     def _prepare(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         height, width = x.shape[-2:]
         if height < 1 or width < 1:
@@ -139,6 +151,12 @@ class FastNetwork(nn.Module):
         self.pyramid = FastPyramid(config.in_channels, dims, norm=config.norm)
         trunk = self.pyramid.trunk_channels
         self.clustering = ClusterHead(trunk, config.clusters, config.norm) if config.clusters else None
+        self.map_shapes = ((self.pyramid.stem_channels, 2), *((trunk, stride) for stride in STRIDES))
+
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """The map of the stem and those of the top-down path."""
+        stem, trunks = self.pyramid.maps(x)
+        return [stem, *trunks]
 
     def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor | None]:
         """``(B, C, H, W)`` to four maps at strides 4, 8, 16, 32 and clusters at stride 4."""
@@ -160,6 +178,12 @@ class PaperNetwork(nn.Module):
             nn.Conv2d(32, config.embedding_dim, 3, padding=1),
         )
         self.clustering = ClusterHead(32, config.clusters) if config.clusters else None
+        self.map_shapes = tuple((block[-1], 2**index) for index, block in enumerate(TINY))
+
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """The pyramid of the encoder; its trunk and heads belong to pre-training."""
+        pyramid: list[Tensor] = self.encoder(x)
+        return pyramid
 
     def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor | None]:
         """``(B, C, H, W)``, H and W divisible by 16, to one map and clusters at stride 1."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from napari_ld.proposals.like_examples import LikeParams as LikeParams
     from napari_ld.proposals.like_examples import fit_examples as fit_examples
     from napari_ld.proposals.masks import Mask as Mask
+    from napari_ld.proposals.model import ModelParams as ModelParams
     from napari_ld.proposals.ranking import Ranking as Ranking
     from napari_ld.proposals.regions import Decision as Decision
     from napari_ld.proposals.regions import Region as Region
@@ -42,6 +43,7 @@ _HOMES = {
     "HierarchyParams": "hierarchy",
     "LikeParams": "like_examples",
     "Mask": "masks",
+    "ModelParams": "model",
     "Proposer": "_propose",
     "Ranking": "ranking",
     "Region": "regions",

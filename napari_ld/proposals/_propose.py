@@ -14,6 +14,7 @@ from napari_ld.proposals.hierarchy import HierarchyParams, propose_hierarchy
 from napari_ld.proposals.job import Job
 from napari_ld.proposals.like_examples import LikeParams, propose_like_examples
 from napari_ld.proposals.linking import linked, placed
+from napari_ld.proposals.model import ModelParams, propose_model
 from napari_ld.proposals.regions import Region, Regions
 from napari_ld.proposals.unusual import UnusualParams, propose_unusual
 
@@ -50,6 +51,7 @@ PROPOSERS: dict[str, Proposer] = {
     "clusters": Proposer("The encoder's clusters", propose_clusters, ClusterParams),
     "hierarchy": Proposer("Regions by their boundaries", propose_hierarchy, HierarchyParams, links=True),
     "like_examples": Proposer("More like the examples", propose_like_examples, LikeParams, needs_examples=True),
+    "model": Proposer("What a model of yours finds", propose_model, ModelParams),
     "unusual": Proposer("Unusual regions", propose_unusual, UnusualParams),
 }
 """Name to proposer."""

@@ -107,7 +107,7 @@ def _batches(
     for table in stream_regions(
         source,
         request.method,
-        params=params_of(request.method, request.n_regions),
+        params=params_of(request.method, request.n_regions, request.model),
         examples=[_example(source, mark) for mark in request.marks] if PROPOSERS[request.method].needs_examples else (),
         stack_kind="volume" if request.stack_kind == "volume" else "images",
         planes=request.planes,
@@ -136,13 +136,14 @@ def _cuts(
         yield done, tuple(replace(r, area_mm2=None if scale is None else r.area * scale) for r in found)
 
 
-def params_of(method: str, n_regions: int) -> Any:
-    """Parameters of a proposer, with the wanted number of regions where it has such a setting."""
+def params_of(method: str, n_regions: int, model: str = "") -> Any:
+    """Parameters of a proposer, with the wanted number of regions or the model where it has such a setting."""
     from napari_ld.proposals import PROPOSERS
 
     kind = PROPOSERS[method].params
     names = {field.name for field in dataclasses.fields(kind)}
-    return kind(n_regions=n_regions) if "n_regions" in names else kind()
+    given = {"n_regions": n_regions, "model": model}
+    return kind(**{name: value for name, value in given.items() if name in names})
 
 
 def _example(source: FeatureSource, mark: Mark) -> Example:

@@ -11,6 +11,7 @@ from psygnal import Signal
 
 from napari_ld._types import Image, Position
 from napari_ld.errors import RegionError
+from napari_ld.model.own import card_of
 from napari_ld.session import tracks as t
 from napari_ld.session.landmarks import LandmarkWork
 from napari_ld.session.region_changes import Change, to_json
@@ -44,6 +45,8 @@ class RegionWork(LandmarkWork):
     marks : tuple of Mark
         Examples and counter-examples of what is looked for.
     proposing : Proposing
+    model : str
+        File of a segmenter or classifier that proposes regions; ``""`` for none.
     """
 
     proposing_changed: ClassVar[Signal] = Signal()
@@ -52,6 +55,7 @@ class RegionWork(LandmarkWork):
     def __init__(self, sessions: Path | None = None) -> None:
         self.regions = RegionReview(self._commit_regions, self.save)
         self._runs = itertools.count(1)
+        self.model = ""
         super().__init__(sessions)
 
     def _take(self, image: Image | None, stem: str) -> None:
@@ -102,6 +106,18 @@ class RegionWork(LandmarkWork):
         self.marks = ()
         self.proposing_changed.emit()
 
+    def choose_model(self, file: str) -> None:
+        """Let a model of the person's own propose regions.
+
+        Raises
+        ------
+        ModelFileError
+            When the file is no model of napari-ld.
+        """
+        card_of(Path(file))
+        self.model = file
+        self.proposing_changed.emit()
+
     # --- questions ----------------------------------------------------------------------------------------------------
 
     def request_proposals(
@@ -112,7 +128,7 @@ class RegionWork(LandmarkWork):
             return None
         planes = (visible_plane,) if only else t.nearest(range(self.n_planes), visible_plane)
         self._run = ProposeRequest(
-            *self._asking(self.image), next(self._runs), method, n_regions, self.marks, planes, only
+            *self._asking(self.image), next(self._runs), method, n_regions, self.marks, planes, only, self.model
         )
         self._begun = False
         self.proposing = Proposing(True, 0, len(planes))
@@ -170,7 +186,8 @@ class RegionWork(LandmarkWork):
             {"plane": m.plane, "mask": m.mask.to_text() if m.mask else None, "at": m.position, "positive": m.positive}
             for m in run.marks
         ]
-        return {"method": run.method, "n_regions": run.n_regions, "encoder": result.encoder, "examples": marks}
+        by = {"method": run.method, "n_regions": run.n_regions, "encoder": result.encoder, "examples": marks}
+        return {**by, "model": Path(run.model).name} if run.method == "model" else by
 
     def _alike(self, result: RegionSimilarity) -> None:
         if result.context == self.context:

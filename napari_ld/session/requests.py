@@ -128,7 +128,10 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ProposeRequest(SourceRequest):
-    """Propose regions on ``planes`` in this order; ``only`` says that all other planes keep what they have."""
+    """Propose regions on ``planes`` in this order; ``only`` says that all other planes keep what they have.
+
+    ``model`` is the file of a model of the person's own, for the method that asks one.
+    """
 
     run: int
     method: str
@@ -136,6 +139,7 @@ class ProposeRequest(SourceRequest):
     marks: tuple[Mark, ...]
     planes: tuple[int, ...]
     only: bool = False
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -86,6 +86,11 @@ class ViewBatch:
     labels: tuple[Tensor, Tensor] | None = None
     turns: Tensor | None = None
 
+    @property
+    def images(self) -> int:
+        """Views of both kinds."""
+        return 2 * len(self.first)
+
 
 class ViewMaker:
     """Pure: ``(couples of planes, generator) -> ViewBatch``.

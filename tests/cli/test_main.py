@@ -96,6 +96,7 @@ def test_build_app_holds_every_command_once() -> None:
         "suggest",
         "locate",
         "propose",
+        "segment",
         "refine",
         "embed",
         "encoders",

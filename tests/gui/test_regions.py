@@ -19,6 +19,7 @@ from napari_ld.io.images import read_image
 from napari_ld.proposals import PROPOSERS
 from napari_ld.session.review import RegionReview
 from tests.gui.hand import LEFT, NONE, Hand
+from tests.model.bright import save_bright
 
 Open = Callable[..., Hand]
 Key = Qt.Key
@@ -358,6 +359,31 @@ def test_the_kinds_in_the_panel_are_those_of_the_table() -> None:
     for name, kind in KINDS.items():
         assert kind.needs_examples == PROPOSERS[name].needs_examples
         assert kind.counted == hasattr(PROPOSERS[name].params(), "n_regions")
+        assert kind.needs_model == hasattr(PROPOSERS[name].params(), "model")
+
+
+def test_a_model_of_ones_own_fills_the_queue(hand: Hand, tmp_path: Path, random_encoder: Path) -> None:
+    hand.choose("ld_kind_of_regions", "model of mine")
+    hand.wait(lambda: not hand.control("ld_propose").isEnabled())
+    assert "Choose a segmenter" in hand.text("ld_region_model_text")
+    form = hand.panel._regions.form
+    (tmp_path / "x.safetensors").write_bytes(b"nothing")
+    form.choose_model(str(tmp_path / "x.safetensors"))
+    assert "x.safetensors: not a model of napari-ld" in hand.text("ld_regions_error")
+    form.choose_model(str(random_encoder))
+    hand.wait(lambda: hand.control("ld_propose").isEnabled())
+    hand.press("ld_propose")
+    hand.wait(lambda: "a segmenter or a classifier was expected" in hand.text("ld_regions_error"))
+    form.choose_model(str(save_bright(tmp_path / "bright.safetensors", size=128)))
+    hand.wait(lambda: hand.text("ld_region_model_text") == "bright.safetensors")
+    hand.press("ld_propose")
+    hand.wait(lambda: {region.kind for region in review(hand).book.present()} == {"model"}, 60_000)
+    hand.wait(lambda: not hand.panel.session.proposing.running, 60_000)
+    hand.wait(lambda: hand.text("ld_regions_error") == "")
+    found = list(review(hand).book.present())
+    assert {plane for region in found for plane in region.planes} == set(range(6))
+    before = press(hand, Key.Key_A)
+    assert review(hand).book.classes[before] == 1  # type: ignore[index]
 
 
 def test_more_like_what_is_clicked_outlined_or_current(hand: Hand) -> None:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QProgressBar, QSizePolicy, QSlider, QVBoxLayout, QWidget
 
-from napari_ld._gui.forms import button, caption, combo, text_line
+from napari_ld._gui.forms import ask_file, button, caption, combo, text_line
+from napari_ld.errors import ModelFileError
 from napari_ld.session import Session
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of proposal in words, whether it looks for the like of examples, and whether a number can be chosen."""
+    """A kind of proposal in words, and whether it needs examples or a model, or a number can be chosen."""
 
     title: str
     tip: str
     needs_examples: bool = False
     counted: bool = False
+    needs_model: bool = False
 
 
 # Kept here, since the table of proposers itself would load torch; a test compares them.
@@ -29,6 +32,11 @@ KINDS: dict[str, Kind] = {
         "whole image", "divides the image along its boundaries into as many regions as you like", counted=True
     ),
     "like_examples": Kind("more like examples", "looks for the like of what you click or outline", needs_examples=True),
+    "model": Kind(
+        "model of mine",
+        "what a segmenter or classifier finds that you trained with labels of your own",
+        needs_model=True,
+    ),
     "unusual": Kind("unusual places", "what is rare in this stack, as it may be a lesion"),
 }
 COUNTS = (5, 10, 20, 30, 50, 75, 100, 150, 200, 300, 400, 600, 800, 1000, 1500, 2000)
@@ -47,6 +55,8 @@ class ProposeForm(QWidget):
         Take the next click as an example (True), as a counter-example (False), or no longer (None).
     outlines_wanted : Signal(bool)
         Take the outlines of the selected layer as examples (True) or counter-examples.
+    failed : Signal(str)
+        What cannot be used, in words; ``""`` after something that can.
     """
 
     propose_wanted = Signal(str, int)
@@ -54,6 +64,7 @@ class ProposeForm(QWidget):
     cancel_wanted = Signal()
     example_wanted = Signal(object)
     outlines_wanted = Signal(bool)
+    failed = Signal(str)
 
     def __init__(self, session: Session) -> None:
         super().__init__()
@@ -63,6 +74,7 @@ class ProposeForm(QWidget):
         self.rows.setSpacing(5)
         self._build_proposing()
         self._build_examples()
+        self._build_model()
         self._settle = QTimer(self)
         self._settle.setSingleShot(True)
         self._settle.setInterval(_SETTLE)
@@ -132,6 +144,24 @@ class ProposeForm(QWidget):
             grid.addWidget(widget, 1, column)
         self.rows.addWidget(self.examples)
 
+    def _build_model(self) -> None:
+        self.model = button(
+            "Model …", "ld_region_model", "Choose the file of a segmenter or classifier of yours", self._ask_model
+        )
+        self._model_text = text_line("ld_region_model_text")
+        self._add_row(self.model, self._model_text, stretch=1)
+
+    def _ask_model(self) -> None:
+        ask_file(self, "ld_region_model_dialog", "Choose a model", "Models (*.safetensors)", self.choose_model)
+
+    def choose_model(self, file: str) -> None:
+        """Take a file as the model that proposes, or say why it cannot be."""
+        try:
+            self._session.choose_model(file)
+            self.failed.emit("")
+        except ModelFileError as error:
+            self.failed.emit(str(error))
+
     @property
     def kind(self) -> str:
         """Chosen kind of proposal."""
@@ -174,7 +204,12 @@ class ProposeForm(QWidget):
         self._show_count()
         self._show_progress()
         self._show_examples()
-        self.propose.setEnabled(self._session.image is not None and bool(self._session.encoder))
+        needs_model = KINDS[self.kind].needs_model
+        for widget in (self.model, self._model_text):
+            widget.setVisible(needs_model)
+        self._model_text.setText(Path(self._session.model).name or "Choose a segmenter or classifier of yours.")
+        ready = self._session.image is not None and bool(self._session.encoder)
+        self.propose.setEnabled(ready and (bool(self._session.model) or not needs_model))
 
     def _show_count(self) -> None:
         for widget in (self._count_caption, self.counts, self._count_text):

@@ -66,6 +66,7 @@ class RegionsSection(Section):
         self.visible_plane = 0
         self.saved = ""
         self.form = ProposeForm(session)
+        self.form.failed.connect(self.show_error)
         self.rows.addWidget(self.form)
         self._build_scores()
         self._build_list()

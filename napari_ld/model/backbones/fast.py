@@ -59,11 +59,17 @@ class FastPyramid(nn.Module):
         self.lateral = nn.ModuleList(nn.Conv2d(width, trunk, 1) for width in widths[1:])
         self.smooth = nn.ModuleList(_conv(trunk, trunk, norm) for _ in STRIDES)
         self.embed = nn.ModuleList(nn.Conv2d(trunk, dim, 1) for dim in level_dims)
-        self.trunk_channels = trunk
+        self.stem_channels, self.trunk_channels = widths[0], trunk
 
     def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return the level maps (finest first, not normalised) and the finest trunk map for the cluster head."""
-        x = self.stem(x)
+        _, trunks = self.maps(x)
+        return [embed(trunk) for embed, trunk in zip(self.embed, trunks, strict=True)], trunks[0]
+
+    def maps(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the map of the stem (stride 2) and those of the top-down path (strides 4 to 32)."""
+        stem = self.stem(x)
+        x = stem
         bottom_up = []
         for stage in self.stages:
             x = stage(x)
@@ -79,7 +85,7 @@ class FastPyramid(nn.Module):
             top = smooth(merged)
             trunks.append(top)
         trunks.reverse()
-        return [embed(trunk) for embed, trunk in zip(self.embed, trunks, strict=True)], trunks[0]
+        return stem, trunks
 
 
 class Residual(nn.Module):
