@@ -29,7 +29,6 @@ SYMBOLS: dict[Status, str] = {"verified": "disc", "confident": "disc", "uncertai
 BORDER_WIDTHS: dict[Status, float] = {"verified": 0.12, "confident": 0.28, "uncertain": 0.10}
 _FEATURE_DEFAULTS = {"name": "", "plane": 0, "score": 0.0, "margin": 0.0, "status": "", "_id": ""}
 REACH = 14.0  # screen pixels within which the mouse takes hold of a point
-STILL = 5.0  # screen pixels the mouse may wander during a click
 
 
 class LandmarkLayer:
@@ -246,15 +245,9 @@ class LandmarkLayer:
         if grabbed is not None and not self._session.awaiting_click:
             yield from self._drag(grabbed, event)
         elif self._session.awaiting_click and self._session.current is not None:
-            start = np.asarray(event.pos)
             plane, position = layers.data_position(self._viewer, image, event.position)
-            yield
-            while event.type == "mouse_move":
-                if np.linalg.norm(start - event.pos) > STILL:
-                    return  # the person moves the image
-                event.handled = True
-                yield
-            self._try_place(self._session.current, plane, position)
+            if (yield from layers.still_press(event)):
+                self._try_place(self._session.current, plane, position)
 
     def _point_at(self, event: Event) -> int | None:
         layer, image = self._layer, self._image
@@ -283,7 +276,7 @@ class LandmarkLayer:
             yield
             while event.type == "mouse_move":
                 event.handled = True
-                moved = moved or bool(np.linalg.norm(start - event.pos) > STILL)
+                moved = moved or bool(np.linalg.norm(start - event.pos) > layers.STILL)
                 if moved and index < len(layer.data):
                     with self._obey():
                         data = np.array(layer.data)

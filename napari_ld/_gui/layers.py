@@ -5,7 +5,7 @@ Only public names of napari are used; the viewer may be a proxy that refuses oth
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from napari import Viewer
     from napari.layers import Image as ImageLayer
     from napari.layers import Layer
+    from napari.utils.events import Event
 
 LANDMARKS_LAYER = "LD landmarks"
 PROPOSALS_LAYER = "LD proposals"
@@ -32,6 +33,22 @@ VIEW_LAYERS = {
 }
 VIEW_MARK = "napari-ld-view"
 """In the metadata of layers that show what the encoder sees of another one."""
+STILL = 5.0  # screen pixels the mouse may wander during a click
+
+
+def still_press(event: Event) -> Generator[None, None, bool]:
+    """Follow a press of the mouse to its release, for a callback of napari that yields; whether it stayed in place.
+
+    A press that wanders off moves the image, and is left to napari.
+    """
+    start = np.asarray(event.pos)
+    yield
+    while event.type == "mouse_move":
+        if np.linalg.norm(start - event.pos) > STILL:
+            return False
+        event.handled = True
+        yield
+    return True
 
 
 def is_image(layer: Layer | None) -> bool:

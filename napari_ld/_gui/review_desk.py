@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_ld._gui import layers
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
 SETTLE = 150  # ms that a region is looked at before its similarity map is asked for
 HOVER = 60  # ms between questions about the point under the mouse
-STILL = 5.0  # screen pixels the mouse may wander during a click
 
 
 class ReviewDesk(QObject):
@@ -274,15 +272,9 @@ class ReviewDesk(QObject):
             return
         if self.awaited is None and active != self._outlines.layer:
             return
-        start = np.asarray(event.pos)
         plane, position = layers.data_position(self._viewer, image, event.position)
-        yield
-        while event.type == "mouse_move":
-            if np.linalg.norm(start - event.pos) > STILL:
-                return  # the person moves the image
-            event.handled = True
-            yield
-        self._click(plane, position)
+        if (yield from layers.still_press(event)):
+            self._click(plane, position)
 
     def _click(self, plane: int, position: tuple[float, float]) -> None:
         if self.awaited is None:

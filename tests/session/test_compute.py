@@ -14,20 +14,6 @@ from napari_ld.session.compute import Sources, locate_tracks
 from napari_ld.session.requests import EmbeddingProgress, Located, LocateRequest, SourceReady
 
 
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    import torch
-
-    from napari_ld.model.checkpoint import ModelHeader, save_model
-    from napari_ld.model.encoder import EncoderConfig, build_encoder
-
-    torch.manual_seed(0)
-    config = EncoderConfig(working_size=64)
-    path = tmp_path_factory.mktemp("encoder") / "own.safetensors"
-    save_model(path, build_encoder(config).eval(), ModelHeader("encoder", "own", config))
-    return str(path)
-
-
 @pytest.fixture
 def session(tmp_path: Path, encoder: str) -> Session:
     session = Session(tmp_path)
