@@ -54,13 +54,13 @@ class _Map:
     values: Array
 
     def at(self, grid: _Grid) -> Array:
-        """Linear interpolation at the cells of another grid, held at the border."""
+        """Cubic interpolation at the cells of another grid, held at the border."""
         axes = [
             (wanted - own[0]) / (own[1] - own[0]) if len(own) > 1 else np.zeros(len(wanted))
             for wanted, own in ((grid.rows, self.grid.rows), (grid.columns, self.grid.columns))
         ]
         cells = np.stack(np.meshgrid(*axes, indexing="ij"))
-        return np.asarray(ndimage.map_coordinates(self.values, cells, order=1, mode="nearest"), np.float64)
+        return np.asarray(ndimage.map_coordinates(self.values, cells, order=3, mode="nearest"), np.float64)
 
 
 def refine_plane(query: Query, matches: Sequence[CoarseMatch], search_sigma: float) -> list[CoarseMatch]:
@@ -100,31 +100,38 @@ def refine_plane(query: Query, matches: Sequence[CoarseMatch], search_sigma: flo
 def _search_again(query: Query, matches: list[CoarseMatch], maps: list[_Map], search_sigma: float) -> list[CoarseMatch]:
     """Find the places again, with gradients beside the embedding."""
     weight = query.params.gradient_weight
-    evidence = _gradients_around(query, matches, maps[0].grid, search_sigma) if weight > 0 else None
+    grid = _around(query, matches, maps[0].grid, search_sigma)
+    finer = _Grid(_halved(grid.rows), _halved(grid.columns))
+    gradients = _gradients_on(query, matches[0].plane, grid) if weight > 0 else None
     found = []
     for match, coarse in zip(matches, maps, strict=True):
-        score = coarse.values
-        if evidence is not None:
-            grid, values = evidence
-            gradient = _Map(grid, query.combine(values, match.landmark).double().numpy()).at(coarse.grid)
+        score = coarse.at(finer)
+        if gradients is not None:
+            gradient = _Map(grid, query.combine(gradients, match.landmark).double().numpy()).at(finer)
             score = (score + weight * gradient) / (1 + weight)
-        found.append(_moved(query, match, coarse.grid, score, search_sigma))
+        found.append(_moved(query, match, finer, score, search_sigma))
     return found
 
 
-def _gradients_around(
-    query: Query, matches: list[CoarseMatch], cells: _Grid, search_sigma: float
-) -> tuple[_Grid, Tensor]:
-    """Gradient similarity (h, w, T) on the part of the plane that the bells around all matches show."""
-    plane = matches[0].plane
-    reach = _SEEN * search_sigma / np.array(query.source.scale(plane))
+def _around(query: Query, matches: list[CoarseMatch], cells: _Grid, search_sigma: float) -> _Grid:
+    """The part of the plane that the bells around all matches show."""
+    reach = _SEEN * search_sigma / np.array(query.source.scale(matches[0].plane))
     places = np.array([_position(match) for match in matches])
     low, high = places.min(0) - reach, places.max(0) + reach
     rows, columns = (_between(every, low[axis], high[axis]) for axis, every in enumerate((cells.rows, cells.columns)))
-    grid = _Grid(rows, columns)
+    return _Grid(rows, columns)
+
+
+def _halved(values: Array) -> Array:
+    """Regular values with one more between each two."""
+    return np.linspace(values[0], values[-1], 2 * len(values) - 1)
+
+
+def _gradients_on(query: Query, plane: int, grid: _Grid) -> Tensor:
+    """Gradient similarity (h, w, T) on a grid."""
     zooms = usable_zooms(query, plane, query.params.gradient_zooms)
     field = GradientField(query.source, plane, grid.places, zooms)
-    return grid, similarity(query, field, grid.places, zooms).view(*grid.shape, -1)
+    return similarity(query, field, grid.places, zooms).view(*grid.shape, -1)
 
 
 def _between(values: Array, low: float, high: float) -> Array:
