@@ -24,7 +24,7 @@ from napari_ld.cli.options import (
 )
 from napari_ld.cli.progress import progress_bar, tell
 from napari_ld.cli.reading import read_searched
-from napari_ld.cli.stacks import Stack, groups_of, home_of, with_spacing
+from napari_ld.cli.stacks import Stack, check_place, groups_of, home_of, with_spacing
 from napari_ld.cli.templates import depth_of, named, once_each, plane_of, rows_in, rows_of
 
 if TYPE_CHECKING:
@@ -39,7 +39,12 @@ def locate(
         list[Path], typer.Option(metavar="IMAGE", help="Image that the landmarks were marked on; may be repeated.")
     ],
     landmarks: LandmarkFile,
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT.csv", help="Table to write.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "-o", "--out", metavar="OUT.csv", help="Table to write; .mrk.json: points in space of one volume."
+        ),
+    ],
     encoder: Encoder = None,
     stack_kind: Annotated[
         str,
@@ -69,8 +74,6 @@ def locate(
     check_output(out, inputs=[landmarks, *template, *images], overwrite=overwrite)
 
     from napari_ld.embedding import FeatureSource
-    from napari_ld.io.images import image_keys
-    from napari_ld.io.landmarks import write_matches
     from napari_ld.io.windows import with_window
     from napari_ld.localization import STACK_KINDS, LocateParams, Template
     from napari_ld.model.zoo import DEFAULT_ENCODER, load_encoder
@@ -92,6 +95,8 @@ def locate(
     if stack_kind == "volumes":
         once_each(rows, landmarks)
     searched = read_searched(images)
+    if _in_space(out):
+        check_place(out, searched)
     stacks = [Stack(members, searched, open_source) for members in groups_of(searched, stack_kind)]
     templates: list[Template] = []
     for path, own in zip(template, rows, strict=True):
@@ -102,11 +107,9 @@ def locate(
             templates.append(Template(row.name, stack.source, first + at, row.position, depth_of(row, at)))
     tell(f"{model.header.name} on {templates[0].source.device.reason}")
     found = _search(stacks, templates, stack_kind, LocateParams(mirror=mirror))
-    keys = image_keys(searched)
-    stacked = [searched[index].is_stack for index, _ in found]
-    rows_found = [(keys[index], match) for index, match in found]
-    write_matches(out, rows_found, with_plane=stacked, in_space=stack_kind == "volumes")
-    tell(f"{len(searched)} {'image' if len(searched) == 1 else 'images'}: {_counts([match for _, match in found])}")
+    _write(out, searched, found, stack_kind)
+    counts = _counts([_listed(match) for _, match in found])
+    tell(f"{len(searched)} {'image' if len(searched) == 1 else 'images'}: {counts}")
 
 
 def _search(
@@ -128,17 +131,36 @@ def _search(
                 member, plane = stack.source.address(match.plane)
                 # a refined match comes after the coarse one and replaces it; a volume has one answer for a landmark
                 key = stack.members[member], 0 if stack_kind == "volumes" else plane, match.landmark
-                found[key] = _listed(match, plane)
+                found[key] = dataclasses.replace(match, plane=plane)
         stack.close()
     order = list(dict.fromkeys(template.landmark for template in templates))
     keys = sorted(found, key=lambda key: (key[0], key[1], order.index(key[2])))
     return [(key[0], found[key]) for key in keys]
 
 
-def _listed(match: Match, plane: int) -> Match:
+def _in_space(out: Path) -> bool:
+    return out.name.lower().endswith(".mrk.json")
+
+
+def _write(out: Path, searched: Sequence[Image], found: Sequence[tuple[int, Match]], stack_kind: str) -> None:
+    """Write the table, or the points in space of the only image."""
+    from napari_ld.io.images import image_keys
+    from napari_ld.io.landmarks import write_matches
+    from napari_ld.io.markups import found_markups, write_markups
+
+    if _in_space(out):
+        points = found_markups([match for _, match in found], searched[0])
+        write_markups(out, points, name=Path(searched[0].source).name)
+        return
+    keys = image_keys(searched)
+    stacked = [searched[index].is_stack for index, _ in found]
+    rows_found = [(keys[index], _listed(match)) for index, match in found]
+    write_matches(out, rows_found, with_plane=stacked, in_space=stack_kind == "volumes")
+
+
+def _listed(match: Match) -> Match:
     """The match as the table shows it; what the table of landmarks says itself is as sure as can be."""
-    status = "confident" if match.status == "verified" else match.status
-    return dataclasses.replace(match, plane=plane, status=status)
+    return dataclasses.replace(match, status="confident") if match.status == "verified" else match
 
 
 def _counts(matches: Sequence[Match]) -> str:

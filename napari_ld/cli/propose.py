@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_ld.cli.options import Device, DeviceOption, Encoder, Images, make_folder
+from napari_ld.cli.options import (
+    Device,
+    DeviceOption,
+    Encoder,
+    Images,
+    Overwrite,
+    Window,
+    check_output,
+    make_folder,
+)
 from napari_ld.cli.progress import progress_bar, tell
 from napari_ld.cli.reading import read_searched
 
@@ -49,16 +58,19 @@ def propose(
     ] = None,
     encoder: Encoder = None,
     device: DeviceOption = Device.auto,
+    window: Window = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Propose regions of IMAGES.
 
-    Writes a label map per image, DIR/NAME_labels.tif (.nii.gz for NIfTI), and the table DIR/regions.csv; with examples
-    also the map of scores, DIR/NAME_score.tif.
+    Writes a label map per image, DIR/NAME_labels.tif (.nii.gz for NIfTI, .nrrd for NRRD), and the table
+    DIR/regions.csv; with examples also the map of scores, DIR/NAME_score.tif.
     """
     from napari_ld.cli.example_tables import marked_examples
     from napari_ld.cli.region_files import output_stems
     from napari_ld.embedding import FeatureSource
     from napari_ld.io.images import image_keys
+    from napari_ld.io.windows import with_window
     from napari_ld.model.zoo import DEFAULT_ENCODER, load_encoder
     from napari_ld.proposals.table import write_regions
     from napari_ld.storage import Store
@@ -67,10 +79,11 @@ def propose(
     _check(marked, n_regions, threshold)
     _check_model(model, marked, n_regions)
     loaded = load_encoder(encoder or DEFAULT_ENCODER)
-    searched = read_searched(images)
+    searched = with_window(read_searched(images), window)
     keys, stems = image_keys(searched), output_stems(searched)
     make_folder(out)
-    like = _learn(marked, loaded, device, threshold) if marked else None
+    _check_outputs(out, searched, stems, with_scores=bool(marked), overwrite=overwrite)
+    like = _learn(marked, loaded, device, threshold, window) if marked else None
     found: list[tuple[str, Image, Regions]] = []
     with progress_bar("propose") as show:
         for done, (image, key, stem) in enumerate(zip(searched, keys, stems, strict=True), start=1):
@@ -109,9 +122,26 @@ def _check_model(model: Path | None, marked: Sequence[Marked], n_regions: int | 
     read_header(model, KINDS)
 
 
-def _learn(marked: Sequence[Marked], model: LoadedModel, device: Device, threshold: float | None) -> ExampleModel:
+def _check_outputs(
+    out: Path, images: Sequence[Image], stems: Sequence[str], *, with_scores: bool, overwrite: bool
+) -> None:
+    """Refuse to replace files that are there, before any work is done."""
+    from napari_ld.cli.region_files import files_of
+
+    targets = [out / "regions.csv"]
+    for image, stem in zip(images, stems, strict=True):
+        targets += files_of(out / stem, image, with_scores=with_scores)
+    for target in targets:
+        if target.parent.is_dir():
+            check_output(target, overwrite=overwrite)
+
+
+def _learn(
+    marked: Sequence[Marked], model: LoadedModel, device: Device, threshold: float | None, window: str | None
+) -> ExampleModel:
     """What the examples have in common."""
     from napari_ld.embedding import FeatureSource
+    from napari_ld.io.windows import with_window
     from napari_ld.proposals import LikeParams, fit_examples
     from napari_ld.storage import Store
 
@@ -120,7 +150,7 @@ def _learn(marked: Sequence[Marked], model: LoadedModel, device: Device, thresho
     for one in marked:
         path = one.image.resolve()
         if path not in sources:
-            (image,) = read_searched([one.image])
+            (image,) = with_window(read_searched([one.image]), window)
             sources[path] = FeatureSource(
                 image, model, device=device.value, store=Store(), shared_limits=_is_volume(image)
             )

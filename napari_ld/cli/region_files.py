@@ -45,6 +45,14 @@ def output_stems(images: Sequence[Image]) -> list[str]:
     return stems
 
 
+def files_of(stem: Path, image: Image, *, with_scores: bool) -> list[Path]:
+    """Files that :func:`write_label_maps` writes: the label map, and the scores; NIfTI and NRRD stay what they are."""
+    source = image.source.lower()
+    ending = ".nii.gz" if source.endswith((".nii", ".nii.gz")) else ".nrrd" if source.endswith(".nrrd") else ".tif"
+    labels, scores = Path(f"{stem}_labels{ending}"), Path(f"{stem}_score{ending}")
+    return [labels, scores] if with_scores else [labels]
+
+
 def write_label_maps(stem: Path, image: Image, regions: Regions, scores: npt.NDArray[np.float32] | None) -> None:
     """Write ``STEM_labels`` and, where there are scores, ``STEM_score``; each whole or not at all."""
     import numpy as np
@@ -57,11 +65,11 @@ def write_label_maps(stem: Path, image: Image, regions: Regions, scores: npt.NDA
     for region in regions:
         for plane in region.planes:
             region.mask.paint(maps[plane], plane, region.id)
-    ending = ".nii.gz" if image.source.lower().endswith((".nii", ".nii.gz")) else ".tif"
     make_folder(stem.parent)
-    write_labels(f"{stem}_labels{ending}", maps if image.is_stack else maps[0], image)
+    labels, *score_files = files_of(stem, image, with_scores=scores is not None)
+    write_labels(labels, maps if image.is_stack else maps[0], image)
     if scores is not None:
-        write_scores(f"{stem}_score{ending}", scores if image.is_stack else scores[0], image)
+        write_scores(score_files[0], scores if image.is_stack else scores[0], image)
 
 
 def _without_suffix(name: str) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from napari_ld.cli.options import check_output
+from napari_ld.cli.options import Overwrite, check_output
 from napari_ld.errors import StorageError
 
 Saved = Annotated[
@@ -18,11 +18,12 @@ Saved = Annotated[
 def replay(
     session: Saved,
     out: Annotated[
-        Path, typer.Option("-o", "--out", metavar="MASKS", help="Label file to write: .tif, .nii or .nii.gz.")
+        Path, typer.Option("-o", "--out", metavar="MASKS", help="Label file to write: .tif, .nii.gz or .nrrd.")
     ],
     table: Annotated[
         Path | None, typer.Option(metavar="CSV", help="Also write a table of all regions and their decisions.")
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Do again what was accepted, rejected and painted in SESSION, and write the masks.
 
@@ -35,7 +36,7 @@ def replay(
 
     log = _log_in(session)
     for path in [path for path in (out, table) if path is not None]:
-        check_output(path, [log])
+        check_output(path, [log], overwrite=overwrite)
     image = read_image(log)
     if image is None:
         raise StorageError(f"{log} holds no regions: it was written before regions could be reviewed")

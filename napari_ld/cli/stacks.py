@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_ld.errors import ImageError
+
 if TYPE_CHECKING:
     from napari_ld._types import Image
     from napari_ld.embedding import FeatureSource
@@ -67,6 +69,21 @@ def groups_of(images: Sequence[Image], stack_kind: str) -> list[list[int]]:
         return [[index] for index in range(len(images))]
     slices = [index for index, image in enumerate(images) if not image.is_stack]
     return [[index] for index, image in enumerate(images) if image.is_stack] + ([slices] if slices else [])
+
+
+def check_place(out: Path, images: Sequence[Image]) -> None:
+    """Refuse points in space of anything but one image that says where it lies, before the work is done.
+
+    Raises
+    ------
+    ImageError
+    """
+    if len(images) != 1:
+        raise ImageError(
+            f"{out} holds points in space, of one image; {len(images)} were given: name one, or write .csv"
+        )
+    if images[0].affine is None:
+        raise ImageError(f"{images[0].source} does not say where it lies in the patient; write .csv instead of {out}")
 
 
 def with_spacing(image: Image, spacing: tuple[float, ...] | None) -> Image:

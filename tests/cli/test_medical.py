@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from scipy.ndimage import gaussian_filter
 
 from benchmarks.synthetic import SECRET_ID, SECRET_NAME, write_series
 from napari_ld._types import Landmark
 from napari_ld.io.images import read_image
-from napari_ld.io.markups import markups_of, write_markups
+from napari_ld.io.labels import write_labels
+from napari_ld.io.markups import markups_of, read_markups, write_markups
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -57,6 +59,43 @@ def test_points_of_3d_slicer_are_templates(run: Run, series: Path, encoder_file:
     assert (float(row["row"]), float(row["column"])) == (20, 30)
     code, _, said = run(*words, "--template", series, "--template", tmp_path, "-o", tmp_path / "b.csv")
     assert (code, "points in space, which belong to one template; 2 were given" in said) == (1, True)
+
+
+def test_what_is_found_goes_back_to_3d_slicer(run: Run, series: Path, encoder_file: Path, tmp_path: Path) -> None:
+    image = read_image(series)
+    assert image.affine is not None
+    (tmp_path / "clicks.csv").write_text("image,landmark,plane,row,column\nct,apex,1,20.25,30.5\n")
+    words = ["locate", series, "--template", series, "--landmarks", tmp_path / "clicks.csv", "--encoder", encoder_file]
+    code, _, said = run(*words, "--stack-kind", "volume", "-o", tmp_path / "out.mrk.json")
+    assert code == 0, said
+    (point,) = read_markups(tmp_path / "out.mrk.json")
+    assert (point.label, point.description) == ("apex", "verified")
+    np.testing.assert_allclose(point.position, (image.affine @ [1, 20.25, 30.5, 1])[:3], atol=1e-6)
+    code, _, said = run(*words, "-o", tmp_path / "out.mrk.json")
+    assert (code, "it exists already" in said) == (1, True)
+    (tmp_path / "two").mkdir()
+    for name in "ab":
+        tifffile.imwrite(tmp_path / "two" / f"{name}.tif", image.plane(0))
+    code, _, said = run(*words[:1], tmp_path / "two", *words[2:], "-o", tmp_path / "b.mrk.json")
+    assert (code, "points in space, of one image; 2 were given" in said) == (1, True)
+    code, _, said = run(*words[:1], tmp_path / "two" / "a.tif", *words[2:], "-o", tmp_path / "b.mrk.json")
+    assert (code, "a.tif does not say where it lies in the patient; write .csv" in said) == (1, True)
+    assert not (tmp_path / "b.mrk.json").exists()
+
+
+def test_propose_keeps_the_format_and_replaces_nothing_unasked(
+    run: Run, series: Path, encoder_file: Path, tmp_path: Path
+) -> None:
+    image = read_image(series)
+    write_labels(tmp_path / "a.nrrd", (np.asarray(image.array) > 0).astype(np.uint8), image)
+    words = ["propose", tmp_path / "a.nrrd", "-o", tmp_path / "out", "--n-regions", "5", "--encoder", encoder_file]
+    code, _, said = run(*words)
+    assert code == 0, said
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a_labels.nrrd", "regions.csv"]
+    np.testing.assert_allclose(read_image(tmp_path / "out" / "a_labels.nrrd").affine, image.affine, atol=1e-9)
+    code, _, said = run(*words)
+    assert (code, "regions.csv: it exists already; choose another name or add --overwrite" in said) == (1, True)
+    assert run(*words, "--overwrite", "--window", "0,1")[0] == 0
 
 
 def test_embed_replaces_nothing_unasked(run: Run, series: Path, encoder_file: Path, tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_volumes_keep_shape_and_geometry(run: Run, tmp_path: Path, encoder_file:
     row = table(tmp_path / "out")[0]
     assert float(row["area_mm2"]) == pytest.approx(0.35 * int(row["area"]), rel=1e-4)
     point = ["--example", tmp_path / "scan.nii.gz", "--example-point", "1,15,12"]
-    code, _, error = run("propose", tmp_path / "scan.nii.gz", *words, *point)
+    code, _, error = run("propose", tmp_path / "scan.nii.gz", *words, *point, "--overwrite")
     assert code == 0, error
     assert nib.load(tmp_path / "out" / "scan_score.nii.gz").get_data_dtype() == np.float32
 
