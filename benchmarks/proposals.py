@@ -110,12 +110,17 @@ def methods(image: Image, models: dict[str, LoadedModel]) -> dict[str, Divide]:
     return found
 
 
+def untrained_like(trained: LoadedModel, seed: int) -> LoadedModel:
+    """The same architecture with random weights."""
+    return LoadedModel(
+        build_encoder(trained.header.config, seed=seed).eval(), trained.header, "0" * 64, Path("untrained")
+    )
+
+
 def run(settings: dict[str, Any], sets: Sequence[str], images: int) -> list[dict[str, Any]]:
     """Measure all methods; one row per set, method and number of regions, with the mean over images."""
     trained = load_encoder()
-    untrained = LoadedModel(
-        build_encoder(trained.header.config, seed=settings["seed"]).eval(), trained.header, "0" * 64, Path("untrained")
-    )
+    untrained = untrained_like(trained, settings["seed"])
     rows = []
     for name in sets:
         values: dict[tuple[str, int], list[tuple[float, ...]]] = {}

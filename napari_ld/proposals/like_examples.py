@@ -10,32 +10,40 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from napari_ld._types import Position
 from napari_ld.embedding import FeatureSource
 from napari_ld.errors import ConfigError
 from napari_ld.logistic import Logistic, fit_logistic
 from napari_ld.proposals.appearance import Basis, appearance, common_basis
 from napari_ld.proposals.components import regions_of_mask
+from napari_ld.proposals.dividing import Expected, border_of, divided, fitted_to
 from napari_ld.proposals.evidence import PlaneEvidence, plane_evidence
 from napari_ld.proposals.examples import Example
 from napari_ld.proposals.job import Job
 from napari_ld.proposals.linking import linked, numbered
 from napari_ld.proposals.margins import margin_of, without_margin
-from napari_ld.proposals.matched import Matched, contrasts, fit_matched
 from napari_ld.proposals.outlines import outline_of
 from napari_ld.proposals.regions import Region, Regions
-from napari_ld.proposals.thresholds import best_dice_level, own_level
+from napari_ld.proposals.spots import Spots, fit_spots, spot_outline
+from napari_ld.proposals.thresholds import best_dice_level
 
 __all__ = ["ExampleModel", "LikeParams", "fit_examples", "propose_like_examples"]
 
 Array = npt.NDArray[np.float32]
+BoolMask = npt.NDArray[np.bool_]
 
 _PIXELS = 30_000  # of each kind, from all examples together
 _PLANES = 6  # of one example
 _NEGATIVE = 3.0  # weight of an outlined counter-example's pixel, against 1 for any other
 _SURE = 25  # per cent of the positives; what scores above is not taken for a negative
-_MATCHED_SMOOTHING = 0.7  # pixels
 _IN_MARGIN = 0.05  # part of an example, or of the plane; with more in a black margin, that is searched like the rest
-_SMALL_STEP = 768  # longest side in pixels at which large structures are scored
+_LARGE_SIDE = 256  # longest side in pixels at which large structures are scored
+_LEVEL_SPREAD = 6.0  # log-odds by which the level of another plane may differ from that of the example
+_STEERED_SPREAD = 1.5  # the same with counter-examples: a person says where the line is
+_OWN_SPREAD = 3.0  # the same once the rule is the plane's own
+_OWN_GAIN = np.float32(3.0)  # its log-odds are shrunk by the ridge; they are stretched to be as sure as the examples'
+_OWN_SMOOTHING = 1 / 128  # sigma, as a part of the longest side, of the odds of the plane's own rule
+_LEAST_PART = 0.5  # value of a part, against the best one, from which on it is kept beside an example of one part
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +59,12 @@ class LikeParams:
     ridge : float
         Penalty of the logistic regression.
     large : float
-        Examples that cover more than this part of their plane are found where the searched plane itself divides; others
-        at the level learned on the example, since small structures may be missing or many.
+        Examples that cover more than this part of their plane are found where the searched plane itself divides, first
+        by the rule of the examples and then by one of its own; others at the level learned on the example, since small
+        structures may be missing or many.
     small : float
-        Clicked examples that cover less than this part of their plane are matched by their local contrasts alone: so
-        few pixels teach no rule.
+        Clicked examples that cover less than this part of their plane are found by their local contrasts alone: so few
+        pixels teach no rule.
     """
 
     threshold: float = 0.5
@@ -78,23 +87,32 @@ class ExampleModel:
     Attributes
     ----------
     basis : Basis
-    rule : Logistic or Matched
+    rule : Logistic or Spots
     level : float
         Log-odds at which the examples are cut best.
     share : float
         Part of its plane that an example covers.
     area : float
         Usual size of a connected part of an example, as a part of its plane.
+    evenness : float
+        Median size of the connected parts of the examples, relative to the largest of the same plane.
+    border : float
+        Part of the border of its plane that an example takes, at most.
+    steered : bool
+        Whether there are counter-examples; then planes have no rule of their own.
     framed : bool
         Whether black margins are left out; they are unless an example lies in one.
     params : LikeParams
     """
 
     basis: Basis
-    rule: Logistic | Matched
+    rule: Logistic | Spots
     level: float
     share: float
     area: float
+    evenness: float
+    border: float
+    steered: bool
     framed: bool
     params: LikeParams
 
@@ -110,18 +128,35 @@ class ExampleModel:
         score[margin] = 0
         return score
 
-    def _score(self, evidence: PlaneEvidence, margin: npt.NDArray[np.bool_]) -> Array:
-        if isinstance(self.rule, Matched):
-            odds = ndimage.gaussian_filter(self.rule(contrasts(evidence)), _MATCHED_SMOOTHING)
-            return np.asarray(1 / (1 + np.exp(-np.clip(odds, -30, 30))), np.float32)
-        large = self.share > self.params.large
-        step = max(1, -(-max(evidence.shape) // _SMALL_STEP)) if large else 1
-        odds = self.rule(appearance(evidence, self.basis, step))
+    def _score(self, evidence: PlaneEvidence, margin: BoolMask) -> Array:
+        if isinstance(self.rule, Spots):
+            odds = self.rule(evidence, ~margin)
+        elif self.share > self.params.large:
+            odds = self._large(evidence, margin, self.rule)
+        else:
+            odds = self.rule(appearance(evidence, self.basis))
+            odds = ndimage.gaussian_filter(odds, _smoothing(self.share, odds.shape)) - np.float32(self.level)
+        return np.asarray(1 / (1 + np.exp(-np.clip(odds, -30, 30))), np.float32)
+
+    def _large(self, evidence: PlaneEvidence, margin: BoolMask, rule: Logistic) -> Array:
+        """Log-odds of a large structure: the plane divided by the examples' rule, then by its own."""
+        step = max(1, -(-max(evidence.shape) // _LARGE_SIDE))
+        features, within = appearance(evidence, self.basis, step), ~margin[::step, ::step]
+        odds = rule(features)
         odds = ndimage.gaussian_filter(odds, _smoothing(self.share, odds.shape))
-        level = own_level(odds, self.level, self.share, ~margin[::step, ::step]) if large else self.level
-        if step > 1:
-            odds = _enlarged(odds, evidence.shape, step)
-        return np.asarray(1 / (1 + np.exp(-np.clip(odds - level, -30, 30))), np.float32)
+        least = _LEAST_PART * self.evenness
+        spread = _STEERED_SPREAD if self.steered else _LEVEL_SPREAD
+        found = divided(odds, Expected(self.level, spread, self.share, least, self.border), within)
+        if found is None:
+            return _enlarged(odds - np.float32(self.level), evidence.shape, step)
+        centred = found.centred(odds)
+        own = None if self.steered else fitted_to(features, found.mask, within)
+        if own is not None:
+            own = ndimage.gaussian_filter(own, _OWN_SMOOTHING * max(own.shape))
+            expected = Expected(0.0, _OWN_SPREAD, float(found.mask.mean()), least, self.border)
+            again = divided(own, expected, within)
+            centred = centred if again is None else _OWN_GAIN * again.centred(own)
+        return _enlarged(centred, evidence.shape, step)
 
 
 def fit_examples(
@@ -160,8 +195,8 @@ def fit_examples(
     basis = common_basis([one.evidence.embedding for one in marked], params.components)
     if (small := _small_click(examples, marked, params)) is not None:
         share = float(small.inside.mean())
-        matched = fit_matched(contrasts(small.evidence), small.inside)
-        return ExampleModel(basis, matched, 0.0, share, _usual_part(small.inside), framed, params)
+        spots = fit_spots(small.evidence, small.inside, ~small.margin)
+        return ExampleModel(basis, spots, 0.0, share, _usual_part(small.inside), 1.0, 0.0, False, framed, params)
     random = np.random.default_rng(seed)
     features, truth, weights = _samples(marked, basis, random)
     if truth.all() or not truth.any():
@@ -176,7 +211,11 @@ def fit_examples(
     shares = [float(one.inside.mean()) for one in marked if one.inside.any()]
     level = _level(marked, basis, rule)
     smallest = min(_usual_part(one.inside) for one in marked if one.inside.any())
-    return ExampleModel(basis, rule, level, float(np.mean(shares)), smallest, framed, params)
+    evenness = min(_evenness(one.inside) for one in marked if one.inside.any())
+    steered = any(not example.positive for example in examples)
+    border = max(float(border_of(one.inside).mean()) for one in marked)
+    share = float(np.mean(shares))
+    return ExampleModel(basis, rule, level, share, smallest, evenness, border, steered, framed, params)
 
 
 def _small_click(examples: Sequence[Example], marked: Sequence[_Marked], params: LikeParams) -> _Marked | None:
@@ -235,9 +274,9 @@ class _Marked:
     """One plane with examples: what lies inside positive ones, inside negative ones, and in the black margin."""
 
     evidence: PlaneEvidence
-    inside: npt.NDArray[np.bool_]
-    counter: npt.NDArray[np.bool_]
-    margin: npt.NDArray[np.bool_]
+    inside: BoolMask
+    counter: BoolMask
+    margin: BoolMask
 
     def can_be_framed(self) -> bool:
         """Whether the examples lie beside the black margin, and other pixels too."""
@@ -276,15 +315,21 @@ def _marked(
         if example.mask is not None:
             outline = example.mask.to_array(plane)
         else:
-            outline = outline_of(evidence, example.position or (0.0, 0.0))
+            outline = _clicked(evidence, example.position or (0.0, 0.0))
         target = inside if example.positive else counter
         target |= outline
     return _Marked(evidence, inside & ~counter, counter, margin_of(evidence.channels))
 
 
+def _clicked(evidence: PlaneEvidence, position: Position) -> BoolMask:
+    """Outline of what was clicked: a spot, or else the region of the hierarchy that stands out."""
+    spot = spot_outline(evidence, position)
+    return outline_of(evidence, position) if spot is None else spot
+
+
 def _samples(
     marked: Sequence[_Marked], basis: Basis, random: np.random.Generator
-) -> tuple[Array, npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
+) -> tuple[Array, BoolMask, npt.NDArray[np.float64]]:
     """Features, truth and weights of pixels inside and outside."""
     features, truth, weights = [], [], []
     each = max(500, _PIXELS // len(marked))
@@ -302,7 +347,7 @@ def _samples(
     return np.concatenate(features), np.concatenate(truth), np.concatenate(weights)
 
 
-def _balanced_weights(truth: npt.NDArray[np.bool_], weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _balanced_weights(truth: BoolMask, weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Weights by which both sides count equally."""
     sums = weights[truth].sum(), weights[~truth].sum()
     return np.asarray(np.where(truth, 0.5 / sums[0], 0.5 / sums[1]) * weights, np.float64)
@@ -319,10 +364,20 @@ def _level(marked: Sequence[_Marked], basis: Basis, rule: Logistic) -> float:
     return best_dice_level(np.concatenate(odds), np.concatenate(truth))
 
 
-def _usual_part(inside: npt.NDArray[np.bool_]) -> float:
+def _usual_part(inside: BoolMask) -> float:
     """Median size of the connected parts of a mask, as a part of the plane."""
+    return float(np.median(_part_sizes(inside)) / inside.size)
+
+
+def _evenness(inside: BoolMask) -> float:
+    """Median size of the connected parts of a mask, relative to the largest."""
+    sizes = _part_sizes(inside)
+    return float(np.median(sizes) / sizes.max())
+
+
+def _part_sizes(inside: BoolMask) -> npt.NDArray[np.int64]:
     labels, count = ndimage.label(inside, np.ones((3, 3), int))
-    return float(np.median(np.bincount(labels.reshape(-1), minlength=count + 1)[1:]) / inside.size)
+    return np.bincount(labels.reshape(-1), minlength=count + 1)[1:]
 
 
 def _smoothing(share: float, shape: tuple[int, ...]) -> float:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from napari_ld.embedding import FeatureSource
 from napari_ld.errors import ConfigError
@@ -15,7 +17,6 @@ from napari_ld.proposals.evidence import PlaneEvidence, plane_evidence
 from napari_ld.proposals.hierarchy import tree_of
 from napari_ld.proposals.job import Job
 from napari_ld.proposals.masks import Mask
-from napari_ld.proposals.matched import contrasts
 from napari_ld.proposals.regions import Region
 from napari_ld.proposals.tree import RegionTree
 
@@ -23,6 +24,7 @@ __all__ = ["UnusualParams", "propose_unusual"]
 
 _SAMPLE = 4000  # pixels of a plane, and cells of its embedding, that say what is usual
 _RIDGE = 0.05
+_SIGMAS = (0.7, 1.4, 2.8, 5.6, 11.2, 22.4)  # pixels of the stored image
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,16 @@ def _usual(
         rows = vectors.reshape(len(vectors), -1).T
         cells.append(rows[:: max(1, len(rows) // _SAMPLE)])
     return _fitted(np.concatenate(pixels)), _fitted(np.concatenate(cells))
+
+
+def contrasts(evidence: PlaneEvidence) -> npt.NDArray[np.float32]:
+    """Differences of Gaussians of five sizes and the colour itself, ``(rows, columns, F)``."""
+    blurred = [
+        np.stack([ndimage.gaussian_filter(channel, sigma, truncate=3.0) for channel in evidence.channels])
+        for sigma in _SIGMAS
+    ]
+    parts = [fine - coarse for fine, coarse in itertools.pairwise(blurred)]
+    return np.ascontiguousarray(np.moveaxis(np.concatenate([*parts, blurred[1]]), 0, -1), np.float32)
 
 
 def contrasts_width(evidence: PlaneEvidence) -> int:

@@ -11,9 +11,11 @@ from napari_ld.errors import ConfigError, RegionError
 from napari_ld.logistic import fit_logistic
 from napari_ld.model.checkpoint import LoadedModel
 from napari_ld.proposals import Example, LikeParams, Mask, fit_examples, propose_regions
+from napari_ld.proposals.dividing import Expected, divided, fitted_to
 from napari_ld.proposals.evidence import plane_evidence
 from napari_ld.proposals.outlines import outline_of
-from napari_ld.proposals.thresholds import best_dice_level, own_level
+from napari_ld.proposals.spots import fit_spots, spot_outline
+from napari_ld.proposals.thresholds import best_dice_level
 
 
 def scene(seed: int, discs: tuple[tuple[int, int], ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -95,14 +97,85 @@ def test_logistic_separates_what_is_separable() -> None:
     assert abs(rule.weights[2]) < 0.2 * abs(rule.weights[1])
 
 
-def test_levels() -> None:
+def test_level_of_the_example() -> None:
     odds = np.array([3.0, 2.0, 1.0, 0.0, -1.0], np.float32)
     assert 0 < best_dice_level(odds, np.array([True, True, True, False, False])) < 1
-    rows, columns = np.ogrid[:64, :64]
-    ramp = (4 * np.tanh((20 - np.hypot(rows - 32, columns - 32)) / 2) + 1.5).astype(np.float32)
-    share = float((np.hypot(rows - 32, columns - 32) < 20).mean())
-    assert own_level(ramp, 0.0, share) == pytest.approx(1.5, abs=1.0)
-    assert own_level(np.zeros((8, 8), np.float32), 0.7, 0.1) == 0.7
+
+
+def hill(row: int, column: int, radius: float, height: float = 8.0) -> np.ndarray:
+    """A table mountain of log-odds on a floor of -4."""
+    rows, columns = np.ogrid[:64, :80]
+    return (height / (1 + np.exp((np.hypot(rows - row, columns - column) - radius) / 1.5))).astype(np.float32)
+
+
+def test_divided_where_the_map_is_steep() -> None:
+    odds = hill(30, 40, 15) - 4
+    truth = odds > 0
+    found = divided(odds + 2, Expected(0.0, 6.0, 0.1, 0.5), np.ones(odds.shape, bool))
+    assert found is not None
+    assert dice(found.mask, truth) > 0.95
+    centred = found.centred(odds + 2)
+    assert np.array_equal(centred > 0, found.mask)
+    assert divided(np.zeros((8, 8), np.float32), Expected(0.7, 6.0, 0.1, 0.5), np.ones((8, 8), bool)) is None
+
+
+def test_parts_along_the_border_and_lesser_parts_are_left_out() -> None:
+    inner, corner, speck = hill(30, 40, 12), hill(0, 0, 14), hill(52, 66, 4)
+    everywhere = np.ones(inner.shape, bool)
+    found = divided(inner + corner + speck - 4, Expected(0.0, 6.0, 0.1, 0.5), everywhere)
+    assert found is not None
+    assert dice(found.mask, inner > 4) > 0.95
+    uneven = divided(inner + speck - 4, Expected(0.0, 6.0, 0.1, 0.01), everywhere)
+    assert uneven is not None
+    assert uneven.mask[52, 66]
+
+
+def test_rule_of_the_plane_itself() -> None:
+    random = np.random.default_rng(0)
+    truth = hill(30, 40, 12) > 4
+    features = random.normal(size=(64, 80, 3)).astype(np.float32)
+    features[..., 1] += 6 * truth
+    rough = np.roll(truth, 3, axis=0)
+    odds = fitted_to(features, rough, np.ones(truth.shape, bool))
+    assert odds is not None
+    assert odds[truth].mean() > odds[~truth].mean() + 1
+    assert fitted_to(features, np.zeros(truth.shape, bool), np.ones(truth.shape, bool)) is None
+
+
+def spotted(seed: int, centres: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Faint bright spots of radius 2, a dark one, a large bright disc, and a dark line, on a gradient with noise."""
+    rows, columns = np.ogrid[:128, :128]
+    mask = np.zeros((128, 128), bool)
+    for row, column in centres:
+        mask |= (rows - row) ** 2 + (columns - column) ** 2 <= 4
+    pixels = 60 + 0.5 * columns + 45 * mask + np.random.default_rng(seed).normal(0, 4, mask.shape)
+    pixels = pixels - 45.0 * ((rows - 64) ** 2 + (columns - 64) ** 2 <= 4) - 30.0 * (np.abs(rows - 100) < 2)
+    pixels += 60.0 * ((rows - 30) ** 2 + (columns - 100) ** 2 < 400)
+    return pixels.clip(0, 255).astype(np.uint8), mask
+
+
+def test_one_click_on_a_spot_finds_spots(centred_model: LoadedModel) -> None:
+    clicked, mask = spotted(0, [(40, 30), (80, 90)])
+    other, wanted = spotted(1, [(20, 40), (60, 20), (85, 100), (115, 60)])
+    source = FeatureSource([Image(clicked, "yx"), Image(other, "yx")], centred_model)
+    outline = spot_outline(plane_evidence(source, 0), (40.0, 30.0))
+    assert outline is not None
+    assert dice(outline, mask & (np.arange(128)[:, None] < 60)) > 0.6
+    assert spot_outline(plane_evidence(source, 0), (70.0, 10.0)) is None
+    score = fit_examples([Example(source, 0, position=(40.0, 30.0))]).score(plane_evidence(source, 1))
+    assert np.median(score[wanted]) > 0.5
+    assert score[60:68, 60:68].max() < 0.5
+    assert np.median(score[wanted]) > np.quantile(score[~wanted], 0.99)
+
+
+def test_response_of_the_example_is_one(centred_model: LoadedModel) -> None:
+    pixels, mask = spotted(0, [(40, 30), (80, 90)])
+    everywhere = np.ones(mask.shape, bool)
+    for drawn, polarity in ((pixels, 1), (255 - pixels, -1)):
+        evidence = plane_evidence(FeatureSource(Image(drawn, "yx"), centred_model), 0)
+        rule = fit_spots(evidence, mask, everywhere)
+        assert (rule.polarity == polarity).all()
+        assert np.median(rule(evidence, everywhere)[mask]) == pytest.approx(3.0, abs=1e-3)
 
 
 def test_bad_examples_are_named(scenes: tuple[FeatureSource, list[np.ndarray]]) -> None:
