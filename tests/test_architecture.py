@@ -55,7 +55,7 @@ ROOMS = [
 WINDOW_LIBRARIES = {"napari", "qtpy", "magicgui", "superqt", "PyQt6", "PySide6", "vispy", "pyqtgraph"}
 # Import name -> name of the distribution, where they differ.
 DISTRIBUTIONS = {"PIL": "pillow", "nrrd": "pynrrd", "skimage": "scikit-image", "sklearn": "scikit-learn"}
-OPTIONAL = {"highdicom"}  # an extra, asked for where it is used
+OPTIONAL = {"highdicom", "pyqtgraph"}  # extras, asked for where they are used
 DECODERS = {"pyjpegls", "pylibjpeg", "pylibjpeg-openjpeg", "python-gdcm"}  # pydicom imports them
 
 

@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QHBoxLayout, QScrollArea, QSizePolicy, QVBoxLayout, Q
 from napari_ld._gui import keys
 from napari_ld._gui.desk import Desk
 from napari_ld._gui.forms import STYLE, Section, button, text_line
+from napari_ld._gui.layers import image_of
 from napari_ld._gui.samples import add_sample, sample_names
 from napari_ld._gui.sections.encoder import EncoderSection
 from napari_ld._gui.sections.landmarks import LandmarksSection
@@ -184,6 +185,7 @@ class LDPanel(QWidget):
         desk.refused.connect(self._landmarks.show_error)
         self.destroyed.connect(desk.close)
         self.destroyed.connect(self._training.close)
+        self.destroyed.connect(self._train.previews.close)
 
     def _connect_regions(self) -> None:
         session, section, review = self.session, self._regions, self._desk.review
@@ -209,6 +211,7 @@ class LDPanel(QWidget):
         section.opened.connect(partial(self._fold_others, section))
         section.encoder_wanted.connect(self._encoder.use_file)
         section.encoders_changed.connect(self._encoder.list_own)
+        section.plane_wanted.connect(self._desk.show_plane)
         for signal in (desk.runs_changed, desk.progressed, desk.answered):
             signal.connect(self._show_training)
 
@@ -255,6 +258,7 @@ class LDPanel(QWidget):
     def _shut(self) -> None:
         self._redraw.stop()
         self._training.close()
+        self._train.previews.close()
         self._desk.close()
 
     def _redraw_soon(self) -> None:
@@ -285,11 +289,13 @@ class LDPanel(QWidget):
     def _list_images(self) -> None:
         layers, chosen = self._desk.image_layers, self._desk.image_layer
         self._encoder.set_images([layer.name for layer in layers], layers.index(chosen) if chosen in layers else -1)
+        self._train.form.source.list_layers([layer.name for layer in layers], lambda row: image_of(layers[row]))
 
     def _show_plane(self) -> None:
         plane = self._desk.visible_plane
         self._landmarks.show_plane(plane)
         self._regions.show_plane(plane)
+        self._train.previews.show_plane(plane)
         if self.session.regions.book.items and not self._drawing:
             self._redraw_soon()
 

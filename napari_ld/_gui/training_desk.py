@@ -15,13 +15,17 @@ from typing import Any
 
 from qtpy.QtCore import QCoreApplication, QObject, QTimer, Signal
 
+from napari_ld._gui.curve import can_plot
 from napari_ld._gui.workers import Worker
 from napari_ld.errors import NapariLDError
 from napari_ld.model.own import add_own, free_name, own_encoders
 from napari_ld.session import Session
 from napari_ld.session.encoder_comparison import CompareRequest, compare, verified_points
-from napari_ld.session.training import DeviceChoice, Launched, ResumeRequest, TrainRequest, begin, devices
+from napari_ld.session.training import DeviceChoice, Launched, ResumeRequest, TrainRequest, begin, devices, estimate
+from napari_ld.session.training_labels import accepted_masks
 from napari_ld.session.training_runs import RunState, RunWatch, discard_run, runs_folder, runs_in, wish
+from napari_ld.session.training_settings import ask_settings
+from napari_ld.torch_loading import load_torch
 
 _POLL = 200  # ms between two looks at the runs
 _CATCH_UP = 2  # runs of earlier days that are read at one look
@@ -51,7 +55,8 @@ class TrainingDesk(QObject):
     progressed : Signal()
         The chosen run, or any that is alive, has news.
     answered : Signal(object)
-        Progress of a start or a comparison, the comparison, or the list of devices.
+        Progress of a start or a comparison, the comparison, an estimate, the list of devices, the settings, or whether
+        there are plots.
     kept : Signal(str, bool)
         An encoder is among one's own now, and whether it shall be used.
     refused : Signal(str)
@@ -76,8 +81,12 @@ class TrainingDesk(QObject):
         self._comparer = Worker(compare)
         self._keeper = Worker(_keep)
         self._asker = Worker(_devices)
+        self._settings = Worker(ask_settings)
+        self._timing = Worker(estimate)
+        self._plots = Worker(_plots)
+        self._plots_asked = False
         self._starter.result.connect(self._started)
-        for worker in (self._comparer, self._asker):
+        for worker in (self._comparer, self._asker, self._settings, self._timing, self._plots):
             worker.result.connect(self.answered.emit)
         self._keeper.result.connect(lambda kept: self.kept.emit(kept.name, kept.use))
         for worker in self._workers:
@@ -92,7 +101,9 @@ class TrainingDesk(QObject):
 
     @property
     def _workers(self) -> tuple[Worker, ...]:
-        return self._starter, self._comparer, self._keeper, self._asker
+        return (
+            self._starter, self._comparer, self._keeper, self._asker, self._settings, self._timing, self._plots,
+        )  # fmt: skip
 
     def close(self) -> None:
         """Stop looking; runs go on. May be called twice."""
@@ -120,6 +131,11 @@ class TrainingDesk(QObject):
         return self._starter.running
 
     @property
+    def estimating(self) -> bool:
+        """Whether steps are being timed."""
+        return self._timing.running
+
+    @property
     def comparing(self) -> bool:
         """Whether two encoders are being compared."""
         return self._comparer.running
@@ -145,7 +161,14 @@ class TrainingDesk(QObject):
     def start(self, request: TrainRequest) -> None:
         """Begin a run."""
         self.refused.emit("")
+        self._timing.cancel()
         self._starter.submit(request)
+        self.progressed.emit()
+
+    def estimate(self, request: TrainRequest) -> None:
+        """Time a few steps of a run that may be begun."""
+        self.refused.emit("")
+        self._timing.submit(request)
         self.progressed.emit()
 
     def cancel_start(self) -> None:
@@ -185,11 +208,10 @@ class TrainingDesk(QObject):
         if session.image is None or run is None or run.encoder is None:
             return
         self.refused.emit("")
-        points = verified_points(session.state)
         self._comparer.submit(
             CompareRequest(
-                session.image, session.encoder, str(run.encoder), points, session.stack_kind, session.device,
-                session.mirror,
+                session.image, session.encoder, str(run.encoder), verified_points(session.state), session.stack_kind,
+                session.device, session.mirror, accepted_masks(session.regions.book),
             )
         )  # fmt: skip
         self.progressed.emit()
@@ -206,9 +228,16 @@ class TrainingDesk(QObject):
         self.refused.emit("")
         self._keeper.submit(KeepRequest(file, wanted, use))
 
-    def ask_devices(self) -> None:
-        """Ask which devices there are; the answer comes by ``answered``."""
+    def ask_details(self) -> None:
+        """Ask which devices and settings there are; the answers come by ``answered``."""
         self._asker.submit(None)
+        self._settings.submit(None)
+
+    def ask_plots(self) -> None:
+        """Load what draws curves, if it is installed; the answer comes by ``answered``, once."""
+        if not self._plots_asked:
+            self._plots_asked = True
+            self._plots.submit(None)
 
     # --- under way ----------------------------------------------------------------------------------------------------
 
@@ -251,11 +280,16 @@ class TrainingDesk(QObject):
 
 
 def _keep(request: KeepRequest, cancelled: Callable[[], bool]) -> Iterator[KeepRequest]:
+    load_torch()
     known, name = own_encoders().get(request.name), request.name
     if known is None or not filecmp.cmp(request.file, known, shallow=False):
         name = free_name(request.name)
         add_own(request.file, name)
     yield KeepRequest(request.file, name, request.use)
+
+
+def _plots(request: None, cancelled: Callable[[], bool]) -> Iterator[bool]:
+    yield can_plot()
 
 
 def _devices(request: None, cancelled: Callable[[], bool]) -> Iterator[list[DeviceChoice]]:

@@ -25,6 +25,7 @@ from napari_ld.session.requests import (
     SourceRequest,
     TrackQuestion,
 )
+from napari_ld.torch_loading import load_torch
 
 if TYPE_CHECKING:
     from napari_ld.embedding import FeatureSource
@@ -53,12 +54,13 @@ class Sources:
         key = (request.serial, request.context)
         if self._source is None or self._key != key:
             self._source = None  # frees the memory of the last one before the next is made
+            load_torch()
             from napari_ld.embedding import FeatureSource
             from napari_ld.model.zoo import load_encoder
             from napari_ld.storage import Store
 
             model = load_encoder(request.encoder)
-            image = _with_axes(request.image, request.stack_kind)
+            image = with_axes(request.image, request.stack_kind)
             shared = request.stack_kind != "images"  # what belongs together shares its intensities
             self._source = FeatureSource(image, model, device=request.device, store=Store(), shared_limits=shared)
             self._key, self._name = key, model.header.name
@@ -181,7 +183,7 @@ class _Run:
         )
 
 
-def _with_axes(image: Image, kind: str) -> Image:
+def with_axes(image: Image, kind: str) -> Image:
     """Image whose plane axis says what the person chose: slices, moments, or one image a plane."""
     axis = {"volume": "z", "timelapse": "t"}.get(kind, "p")
     return replace(image, axes=axis + image.axes[1:]) if image.is_stack else image

@@ -1,53 +1,30 @@
-"""Two encoders on the same image: which one finds a person's own points better, before anything is switched.
+"""Two encoders on the same image: which one finds a person's own work better, before anything is switched.
 
-With landmarks that a person verified on two planes or more, each of up to :data:`TEMPLATES` planes in turn is the click
-and the answers on the other verified planes are judged. Without them both encoders look for points again on copies of
-the image that were turned, scaled and brightened by known amounts. [reconstruction: ours]
+With landmarks that a person verified on two planes or more, each of up to three planes in turn is the click and the
+answers on the other verified planes are judged; with masks accepted on two planes or more, each plane is told from the
+others. Without either, both encoders look for points again on copies of the image that were turned, scaled and
+brightened by known amounts. What an encoder unlearned shows on the embedded samples. [reconstruction: ours]
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_ld._types import Image, Position
-from napari_ld.errors import Cancelled
+from napari_ld._types import Position
+from napari_ld.session.comparison_measures import MEASURES, Answer, CompareRequest
 from napari_ld.session.tracks import State
+from napari_ld.torch_loading import load_torch
 
-if TYPE_CHECKING:
-    from napari_ld.embedding import FeatureSource
+__all__ = ["CompareRequest", "Compared", "Comparing", "Judgement", "Score", "Worse", "compare", "verified_points"]
 
-__all__ = ["CompareRequest", "Compared", "Comparing", "Score", "compare", "verified_points"]
-
-TEMPLATES = 3
 JUDGED_PLANES = 20  # of one landmark: the first by number
-WARPED_PLANES = 3
-_POINTS = 12  # looked for again on each warped plane
-_NEAR = 3.0  # % of the longest side
-_ANGLE, _ZOOM, _GAMMA = 15.0, 0.1, 0.3
+_WORSE = 12  # answers that are listed
 IsCancelled = Callable[[], bool]
-Points = Mapping[str, Mapping[int, Position]]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class CompareRequest:
-    """Compare encoders ``old`` and ``new`` (names or paths) on ``image``.
-
-    ``points`` are verified positions by landmark and plane, see :func:`verified_points`.
-    """
-
-    image: Image
-    old: str
-    new: str
-    points: Points
-    stack_kind: str = "images"
-    device: str = "auto"
-    mirror: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,50 +45,91 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
-    """Both scores.
+class Worse:
+    """An answer that became worse: a landmark or class, the plane, and its value before and after."""
+
+    name: str
+    plane: int
+    old: float
+    new: float
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Both encoders by one measure.
 
     Attributes
     ----------
+    kind : str
+        A key of :data:`napari_ld.session.comparison_measures.MEASURES`.
     old, new : Score
     difference : Score
         New minus old, answer by answer.
     unit : {"mm", "px", "%"}
-        Lengths are errors on verified landmarks (less is better); ``%`` is the share of points found again.
-    worse : tuple of (landmark, plane, old, new)
-        Answers that became worse, the worst first; empty for ``%``.
+    worse : tuple of Worse
+        The worst first; only on what the person made.
     """
 
+    kind: str
     old: Score
     new: Score
     difference: Score
     unit: str
-    worse: tuple[tuple[str, int, float, float], ...] = ()
+    worse: tuple[Worse, ...] = ()
+
+    @property
+    def more_is_better(self) -> bool:
+        """Whether the values are successes rather than errors."""
+        return self.kind in ("masks", "warps")
+
+    @property
+    def verdict(self) -> str:
+        """Better, worse, or neither for certain."""
+        low, high = self.difference.low, self.difference.high
+        if low <= 0 <= high or math.isnan(low):
+            return "no clear difference"
+        return "better" if (low > 0) == self.more_is_better else "worse"
 
     @property
     def text(self) -> str:
-        """The result in plain words."""
-        if self.unit == "%":
+        """The judgement in plain words."""
+        old, new, half = self.old.value, self.new.value, (self.new.high - self.new.low) / 2
+        if self.kind == "warps":
             return (
-                f"Points found again after turning and scaling: {self.old.value:.0f} % → {self.new.value:.0f} % "
-                f"({self._verdict(more_is_better=True)}; {self.new.answers} points). Verify a landmark on two planes "
-                "for a comparison on your own points."
+                f"Points found again after turning and scaling: {old:.0f} % → {new:.0f} % ({self.verdict}; "
+                f"{self.new.answers} points). Verify a landmark on two planes for a comparison on your own points."
             )
-        half = (self.new.high - self.new.low) / 2
-        text = (
-            f"Error on your verified points: {self.old.value:.1f} → {self.new.value:.1f} ± {half:.1f} {self.unit} "
-            f"({self._verdict(more_is_better=False)}; {self.new.answers} answers)."
+        if self.kind == "masks":
+            return (
+                f"Overlap with your accepted masks (Dice): {old:.0f} % → {new:.0f} ± {half:.0f} % ({self.verdict}; "
+                f"{self.new.answers} masks)."
+            )
+        if self.kind == "samples":
+            grown = 100 * (new / old - 1) if old else 0.0
+            return f"Not forgotten? On the embedded samples the error went {old:.2f} → {new:.2f} % of the side " + (
+                f"({grown:+.0f} %; {self.verdict})."
+            )
+        return (
+            f"Error on your verified points: {old:.1f} → {new:.1f} ± {half:.1f} {self.unit} "
+            f"({self.verdict}; {self.new.answers} answers)."
         )
-        if self.worse:
-            name, plane, before, after = self.worse[0]
-            text += f" Worse on {len(self.worse)}, most on {name}, plane {plane}: {before:.1f} → {after:.1f}."
-        return text
 
-    def _verdict(self, *, more_is_better: bool) -> str:
-        low, high = self.difference.low, self.difference.high
-        if low <= 0 <= high:
-            return "no clear difference"
-        return "better" if (low > 0) == more_is_better else "worse"
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """All judgements: of the person's own work, or of known warps; that of the samples last."""
+
+    judgements: tuple[Judgement, ...]
+
+    @property
+    def text(self) -> str:
+        """The result in plain words, a line each."""
+        return "\n".join(judgement.text for judgement in self.judgements)
+
+    @property
+    def worse(self) -> tuple[tuple[Judgement, Worse], ...]:
+        """What became worse of the person's own work."""
+        return tuple((judgement, one) for judgement in self.judgements for one in judgement.worse)
 
 
 def verified_points(state: State) -> dict[str, dict[int, Position]]:
@@ -137,130 +155,31 @@ def compare(request: CompareRequest, cancelled: IsCancelled) -> Iterator[Compari
     NapariLDError
         When an encoder or the image cannot be used.
     """
+    load_torch()
+    own = [kind for kind, there in (("landmarks", request.points), ("masks", request.masks)) if there]
+    kinds = [*(own or ["warps"]), "samples"]
     measured = []
     for number, encoder in enumerate((request.old, request.new), 1):
         yield Comparing(number)
-        measure = _landmark_errors if request.points else _warp_errors
-        measured.append(measure(request, encoder, cancelled))
-    yield _summary(request, *measured)
+        measured.append({kind: MEASURES[kind](request, encoder, cancelled) for kind in kinds})
+    old, new = measured
+    yield Compared(tuple(_judged(request, kind, old[kind], new[kind]) for kind in kinds if old[kind]))
 
 
-Answer = tuple[str, int, int]
-"""Landmark, plane it was clicked on, plane it was looked for on."""
-
-
-def _landmark_errors(request: CompareRequest, encoder: str, cancelled: IsCancelled) -> dict[Answer, float]:
-    """Error of each answer in mm, or in pixels where the spacing is unknown; an absent answer counts half the side."""
-    from napari_ld.localization import LocateParams, Template, locate
-
-    source = _source(request, request.image, encoder)
-    spacing = np.array(request.image.pixel_spacing or (1.0, 1.0))
-    half = max(np.array(request.image.plane_shape) * spacing) / 2
-    errors = {}
-    for name, points in request.points.items():
-        for clicked in list(points)[:TEMPLATES]:
-            others = [plane for plane in points if plane != clicked]
-            template = Template(name, source, clicked, points[clicked])
-            for match in locate(
-                source,
-                [template],
-                stack_kind=request.stack_kind,
-                params=LocateParams(mirror=request.mirror),
-                planes=others,
-                cancelled=cancelled,
-            ):
-                miss = half if match.position is None else _distance(match.position, points[match.plane], spacing)
-                errors[name, clicked, match.plane] = float(miss)
-    return errors
-
-
-def _warp_errors(request: CompareRequest, encoder: str, cancelled: IsCancelled) -> dict[Answer, float]:
-    """Error of each point in % of the longest side, on warped copies of a few planes."""
-    from napari_ld.localization import LocateParams, Template, locate
-
-    image = request.image
-    errors = {}
-    for plane in np.unique(np.linspace(0, image.n_planes - 1, WARPED_PLANES).astype(int)).tolist():
-        if cancelled():
-            raise Cancelled("The comparison was cancelled.")
-        pixels, warped, points, goals = _warped(image.plane(plane), plane)
-        pair = Image(np.stack([pixels, warped]), "pyxc" if pixels.ndim == 3 else "pyx", window=image.window)
-        source = _source(request, pair, encoder)
-        templates = [Template(str(number), source, 0, point) for number, point in enumerate(points)]
-        params = LocateParams(mirror=False)
-        for match in locate(source, templates, params=params, planes=[1], refine=False, cancelled=cancelled):
-            goal = goals[int(match.landmark)]
-            miss = 0.5 if match.position is None else math.dist(match.position, goal) / max(image.plane_shape)
-            errors[match.landmark, 0, plane] = 100 * miss
-    return errors
-
-
-def _warped(
-    pixels: npt.NDArray[Any], seed: int
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], list[Position], list[Position]]:
-    """A plane, its copy turned, scaled and with another gamma, and points of both; only on structure, none outside."""
-    from scipy.ndimage import gaussian_filter, map_coordinates
-
-    rng = np.random.default_rng(seed)
-    plain = pixels.astype(np.float32)
-    low, high = np.nanmin(plain), np.nanmax(plain)
-    plain = np.nan_to_num((plain - low) / max(float(high - low), 1e-9))
-    shape = np.array(plain.shape[:2])
-    angle, zoom = np.radians(rng.uniform(-_ANGLE, _ANGLE)), 1 + rng.uniform(-_ZOOM, _ZOOM)
-    turn = zoom * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    middle = (shape - 1) / 2
-    grid = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"))
-    # Pixel p of the copy shows pixel turn (p - middle) + middle of the plane.
-    places = np.tensordot(turn, grid - middle[:, None, None], 1) + middle[:, None, None]
-    channels = plain[..., None] if plain.ndim == 2 else plain
-    copy = np.stack([map_coordinates(c, places, order=1, mode="nearest") for c in np.moveaxis(channels, -1, 0)], -1)
-    copy = copy.reshape(plain.shape) ** np.float32(1 + rng.uniform(-_GAMMA, _GAMMA))
-    grey = channels.mean(-1)
-    structure = np.abs(grey - gaussian_filter(grey, max(float(shape.max()) / 50, 1)))
-    candidates = np.argwhere(structure >= np.quantile(structure, 0.8)).astype(float)
-    goals = (candidates - middle) @ np.linalg.inv(turn).T + middle
-    inside = np.all((goals >= 0) & (goals <= shape - 1), 1)
-    chosen = rng.choice(np.flatnonzero(inside), min(_POINTS, int(inside.sum())), replace=False)
-    first, second = (
-        [(float(row), float(column)) for row, column in positions[chosen]] for positions in (candidates, goals)
-    )
-    return plain, copy.astype(np.float32), first, second
-
-
-def _source(request: CompareRequest, image: Image, encoder: str) -> FeatureSource:
-    from napari_ld.embedding import FeatureSource
-    from napari_ld.model.zoo import load_encoder
-    from napari_ld.storage import Store
-
-    shared = request.stack_kind != "images"
-    # Features of the image itself are kept: whoever switches need not wait for them again.
-    store = Store() if image is request.image else None
-    return FeatureSource(image, load_encoder(encoder), device=request.device, store=store, shared_limits=shared)
-
-
-def _distance(first: Position, second: Position, spacing: npt.NDArray[np.float64]) -> float:
-    return float(np.linalg.norm((np.array(first) - np.array(second)) * spacing))
-
-
-def _summary(request: CompareRequest, old: dict[Answer, float], new: dict[Answer, float]) -> Compared:
+def _judged(request: CompareRequest, kind: str, old: dict[Answer, float], new: dict[Answer, float]) -> Judgement:
     answers = [answer for answer in old if answer in new]
-    before, after = (np.array([errors[answer] for answer in answers]) for errors in (old, new))
-    groups = [plane for _, _, plane in answers]
-    if not request.points:
-        before, after = (100.0 * (errors <= _NEAR) for errors in (before, after))
-        # All points of the few planes count singly: an interval of three groups would say nothing.
-        groups = list(range(len(answers)))
+    before, after = (np.array([values[answer] for answer in answers]) for values in (old, new))
+    # All points of the few warped planes count singly: an interval of three groups would say nothing.
+    groups = [number if kind == "warps" else answer[2] for number, answer in enumerate(answers)]
     scores = [_score(values, groups) for values in (before, after, after - before)]
-    if not request.points:
-        return Compared(scores[0], scores[1], scores[2], "%")
-    unit = "mm" if request.image.pixel_spacing else "px"
-    gains = sorted(range(len(answers)), key=lambda index: before[index] - after[index])
-    worse = tuple(
-        (answers[index][0], answers[index][2], float(before[index]), float(after[index]))
-        for index in gains
-        if after[index] > before[index]
-    )
-    return Compared(scores[0], scores[1], scores[2], unit, worse)
+    unit = "%" if kind != "landmarks" else "mm" if request.image.pixel_spacing else "px"
+    judgement = Judgement(kind, scores[0], scores[1], scores[2], unit)
+    if kind not in ("landmarks", "masks"):
+        return judgement
+    losses = (before - after) if judgement.more_is_better else (after - before)
+    order = [index for index in np.argsort(-losses, kind="stable").tolist() if losses[index] > 0][:_WORSE]
+    worse = [Worse(answers[i][0], answers[i][2], float(before[i]), float(after[i])) for i in order]
+    return Judgement(kind, scores[0], scores[1], scores[2], unit, tuple(worse))
 
 
 def _score(values: npt.NDArray[np.float64], groups: list[int]) -> Score:

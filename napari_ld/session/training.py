@@ -8,38 +8,59 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from napari_ld._types import Image
 from napari_ld.errors import Cancelled, ConfigError, StorageError
 from napari_ld.process_lock import process_record
+from napari_ld.session.training_labels import Labels, write_labels
 from napari_ld.session.training_runs import LAUNCH_FILE, LOG_FILE
+from napari_ld.session.training_settings import Value, as_words, ask_trainer
 from napari_ld.storage import atomic_write
+from napari_ld.torch_loading import load_torch
 
-__all__ = ["METHODS", "PRESETS", "DeviceChoice", "Launched", "Preparing", "TrainRequest", "devices", "launch", "resume"]
+__all__ = [
+    "METHODS",
+    "PRESETS",
+    "DeviceChoice",
+    "Estimate",
+    "Launched",
+    "Preparing",
+    "TrainRequest",
+    "devices",
+    "estimate",
+    "launch",
+    "resume",
+]
 
 CONFIG_VARIABLE = "NAPARI_LD_TRAIN_CONFIG"
+# Someone looks on and may close the lid at any time: the encoder so far for the preview, and little lost.
+_WATCHED: dict[str, Value] = {"schedule.save_seconds": 30.0, "schedule.export_seconds": 10.0}
+_TIMED_PLANES = 12  # that an estimate needs
 IsCancelled = Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A preset of training in words."""
+    """A preset of training in words, its steps, and how many of them lie between two measurements in the panel."""
 
     title: str
     tip: str
+    steps: int
+    measured_every: int
 
 
 # Kept here, since training is met by process and file only; a test compares them with its own tables.
 PRESETS: dict[str, Preset] = {
-    "quick": Preset("Quick 2 min", "About 2 minutes on two idle CPU cores: a first taste"),
-    "standard": Preset("Standard 20 min", "About 20 minutes on two idle CPU cores: the usual choice"),
-    "thorough": Preset("Thorough 2 h", "About 2 hours on two idle CPU cores: for many or difficult images"),
+    "quick": Preset("Quick 2 min", "About 2 minutes on two idle CPU cores: a first taste", 100, 50),
+    "standard": Preset("Standard 20 min", "About 20 minutes on two idle CPU cores: the usual choice", 1100, 100),
+    "thorough": Preset("Thorough 2 h", "About 2 hours on two idle CPU cores: for many or difficult images", 6600, 300),
 }
 METHODS: dict[str, str] = {
     "ld": "Local Discrimination",
@@ -59,8 +80,8 @@ class TrainRequest:
     ----------
     runs : Path
         Folder in which the run folder is made.
-    image : Image or None
-        Pixels to learn from; None: ``folder``.
+    images : tuple of Image
+        Pixels to learn from; empty: ``folder``. The first axis of a stack says whether its planes belong to one body.
     folder : str
         Folder of images.
     preset, method : str
@@ -69,18 +90,21 @@ class TrainRequest:
         Name or path of the encoder to start from; ``""``: random weights.
     device : str
         As :func:`napari_ld.embedding.choose_device` knows it.
-    stack_kind : str
-        Says whether the planes of ``image`` belong to one body.
+    settings : mapping of str to Value
+        Settings by ``table.key`` that differ from the preset.
+    labels : Labels or None
+        What is measured on the way.
     """
 
     runs: Path
-    image: Image | None = None
+    images: tuple[Image, ...] = ()
     folder: str = ""
     preset: str = "quick"
     method: str = "ld"
     init: str = ""
     device: str = "auto"
-    stack_kind: str = "images"
+    settings: Mapping[str, Value] = field(default_factory=dict)
+    labels: Labels | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +129,31 @@ class Launched:
     run: Path
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Estimate:
+    """Time of a run by a few timed steps.
+
+    Attributes
+    ----------
+    request : TrainRequest
+        What was timed.
+    seconds_per_step : float
+        The phases by their share.
+    steps : int
+    device : str
+        Where it was timed.
+    """
+
+    request: TrainRequest
+    seconds_per_step: float
+    steps: int
+    device: str
+
+    def minutes(self, steps: int = 0) -> float:
+        """Minutes of so many steps, or of those of the request; measurements and checkpoints come on top."""
+        return self.seconds_per_step * (steps or self.steps) / 60
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceChoice:
     """A device that training can use here, and why."""
@@ -115,6 +164,7 @@ class DeviceChoice:
 
 def devices() -> list[DeviceChoice]:
     """Devices that this machine has, ``auto`` first; loads torch."""
+    load_torch()
     from napari_ld.embedding.device import DEVICES, choose_device
 
     found = []
@@ -144,21 +194,53 @@ def launch(request: TrainRequest, cancelled: IsCancelled) -> Iterator[Preparing 
     Cancelled
         Within one plane after ``cancelled`` turned true.
     """
-    if request.image is None and not Path(request.folder).is_dir():
-        raise ConfigError(f"{request.folder or 'no folder'}: not a folder; choose a folder of images")
+    _check_source(request)
     run = _new_folder(request.runs, request.preset)
     started = False
     try:
         data = request.folder
-        if request.image is not None:
+        if request.images:
             data = str(run / "data")
-            yield from _hand_over(request.image, request.stack_kind, Path(data), cancelled)
-        _start(run, _words(request, run, data), _described(request))
+            yield from _hand_over(request.images, Path(data), cancelled)
+        measured = write_labels(request.labels, run / "labels") if request.labels else {}
+        _start(run, ["train", *_words(request, run.name, data, measured), "--out", str(run)], _described(request))
         started = True
     finally:
         if not started:
             shutil.rmtree(run, ignore_errors=True)
     yield Launched(run)
+
+
+def estimate(request: TrainRequest, cancelled: IsCancelled) -> Iterator[Estimate]:
+    """Time a few steps of a run as it would be, in a process of its own; nothing is left behind.
+
+    Raises
+    ------
+    ConfigError, StorageError, Cancelled
+        See :func:`launch`.
+    TrainingError
+        What the trainer says against it.
+    """
+    _check_source(request)
+    with tempfile.TemporaryDirectory(prefix="napari-ld-", ignore_cleanup_errors=True) as name:
+        data = request.folder
+        if request.images:
+            data = str(Path(name) / "data")
+            for _ in _hand_over([_first_planes(image) for image in request.images], Path(data), cancelled):
+                pass
+        told = ask_trainer(["train", *_words(request, "estimate", data, {}), "--dry-run", "--json"], cancelled)
+    steps = sum(phase["steps"] for phase in told["phases"])
+    seconds = sum(phase["steps"] * phase["seconds"] for phase in told["phases"])
+    yield Estimate(request, seconds / max(steps, 1), steps, str(told["device"]))
+
+
+def _check_source(request: TrainRequest) -> None:
+    if not request.images and not Path(request.folder).is_dir():
+        raise ConfigError(f"{request.folder or 'no folder'}: not a folder; choose a folder of images")
+
+
+def _first_planes(image: Image) -> Image:
+    return replace(image, array=image.array[:_TIMED_PLANES], levels=()) if image.is_stack else image
 
 
 def resume(request: ResumeRequest) -> Iterator[Launched]:
@@ -193,16 +275,14 @@ def _new_folder(runs: Path, preset: str) -> Path:
     raise StorageError(f"{runs}: holds too many runs of this second; try again")
 
 
-def _hand_over(image: Image, stack_kind: str, data: Path, cancelled: IsCancelled) -> Iterator[Preparing]:
-    """Write the pixels without any name; progress comes first, since writing is one call."""
+def _hand_over(images: Sequence[Image], data: Path, cancelled: IsCancelled) -> Iterator[Preparing]:
+    """Write the pixels without any name, one file an image; progress comes first, since writing is one call."""
     from napari_ld.io.ome_zarr import write_zarr
 
-    yield Preparing(0, image.n_planes)
-    axis = {"volume": "z", "timelapse": "t"}.get(stack_kind, "p")
-    axes = axis + image.axes[1:] if image.is_stack else image.axes
-    plain = Image(image.array, axes, None, image.spacing, window=image.window)
+    done, total = 0, sum(image.n_planes for image in images)
+    yield Preparing(0, total)
 
-    def tell(done: int, total: int) -> None:
+    def look_up(done: int, total: int) -> None:
         if cancelled():
             raise Cancelled("The start of the training was cancelled.")
 
@@ -210,22 +290,27 @@ def _hand_over(image: Image, stack_kind: str, data: Path, cancelled: IsCancelled
         data.mkdir()
     except OSError as error:
         raise StorageError(f"{data}: cannot be made ({error.strerror}); free some space") from error
-    write_zarr(data / "images.zarr", plain, progress=tell)
-    yield Preparing(image.n_planes, image.n_planes)
+    for number, image in enumerate(images):
+        plain = Image(image.array, image.axes, None, image.spacing, window=image.window)
+        write_zarr(data / f"images-{number:03}.zarr", plain, progress=look_up)
+        done += image.n_planes
+        yield Preparing(done, total)
 
 
-def _words(request: TrainRequest, run: Path, data: str) -> list[str]:
-    words = ["train", "--data", data, "--out", str(run), "--preset", request.preset, "--method", request.method]
-    words += ["--device", request.device, "--set", f'name="{run.name}"']
+def _words(request: TrainRequest, name: str, data: str, measured: Mapping[str, Value]) -> list[str]:
+    words = ["--data", data, "--preset", request.preset, "--method", request.method, "--device", request.device]
     if request.init:
         words += ["--init", request.init]
-    configured = os.environ.get(CONFIG_VARIABLE)
-    return [*words, "--config", configured] if configured else words
+    if configured := os.environ.get(CONFIG_VARIABLE):
+        words += ["--config", configured]
+    every = PRESETS[request.preset].measured_every
+    given = {"name": name, **_WATCHED, "evaluation.every": every, **measured, **request.settings}
+    return [*words, "--set", *as_words(given)]
 
 
 def _described(request: TrainRequest) -> dict[str, Any]:
     """What the list of runs says of it; no name of a layer or file is kept."""
-    planes = request.image.n_planes if request.image is not None else 0
+    planes = sum(image.n_planes for image in request.images)
     images = f"{planes} planes" if planes > 1 else "one image" if planes else "a folder of images"
     return {"created": round(time.time(), 1), "preset": request.preset, "images": images}
 

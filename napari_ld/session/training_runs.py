@@ -52,6 +52,7 @@ _PHASE_OF_EVENT = {
     "failed": "failed",
     "finished": "finished",
 }
+_WRITES_ENCODER = frozenset({"saved", "exported", "finished"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,12 @@ class RunState:
         At most :data:`CURVE_POINTS`.
     correspondence : tuple of (step, share)
         Share of points found again on images that were turned and scaled by known amounts.
+    landmarks, masks : tuple of (step, error)
+        On what the person had verified and accepted when it began: mean error in % of the longest side, and 1 - Dice.
+    exported : int
+        Step of the encoder on disk; 0: none yet.
+    notice : str
+        What the person should know of, though the run goes on.
     error : str
         What went wrong, in words.
     held : bool
@@ -95,6 +102,10 @@ class RunState:
     device: str = ""
     curve: tuple[tuple[int, float], ...] = ()
     correspondence: tuple[tuple[int, float], ...] = ()
+    landmarks: tuple[tuple[int, float], ...] = ()
+    masks: tuple[tuple[int, float], ...] = ()
+    exported: int = 0
+    notice: str = ""
     error: str = ""
     held: bool = True
 
@@ -210,9 +221,13 @@ class RunWatch:
             speed, left = float(event.get("images_per_second", 0.0)), event.get("seconds_left")
             steps = int(event.get("steps", state.steps))
             state = replace(state, curve=curve, speed=speed, seconds_left=left, steps=steps)
-        elif name == "score" and "correspondence" in event.get("measured", {}):
-            point = (state.step, float(event["measured"]["correspondence"]))
-            state = replace(state, correspondence=(*state.correspondence, point))
+        elif name == "score":
+            state = _measured(state, dict(event.get("measured", {})))
+        elif name in _WRITES_ENCODER:
+            state = replace(state, exported=state.step)
+        elif name == "smaller_batch":
+            words = f"Memory was full: {event.get('couples')} instead of {event.get('before')} image pairs a step"
+            state = replace(state, notice=f"{words} from step {state.step:,} on.")
         elif name == "failed":
             state = replace(state, error=str(event.get("reason", "")) or self._last_words())
         self.state = state
@@ -227,6 +242,13 @@ class RunWatch:
             lines = []
         said = "\n".join([line for line in lines if line.strip()][-_LOG_LINES:])
         return said or "The process ended without a word; it may have been ended from outside."
+
+
+def _measured(state: RunState, measured: Mapping[str, Any]) -> RunState:
+    found = {name: float(measured[name]) for name in ("correspondence", "landmarks", "masks") if name in measured}
+    for name, value in found.items():
+        state = replace(state, **{name: (*getattr(state, name), (state.step, value))})  # type: ignore[arg-type]
+    return state
 
 
 def wish(run: Path, command: str) -> None:

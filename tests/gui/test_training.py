@@ -11,13 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QWidget
 
 from napari_ld.model.checkpoint import read_header
 from napari_ld.model.own import own_encoders
+from napari_ld.session.encoder_comparison import Compared, Judgement, Score, Worse
+from napari_ld.session.training import TrainRequest
 from napari_ld.session.training_runs import RunState
-from tests.gui.hand import Hand
+from src_train.events import EventLog
+from tests.gui.hand import LEFT, NONE, Hand
 
 Open = Callable[..., Hand]
 SETTING = """
@@ -86,6 +90,24 @@ def await_phase(hand: Hand, *phases: str) -> None:
     hand.rest()
 
 
+def replace(hand: Hand, name: str, text: str) -> None:
+    """Type another text into a field."""
+    field = hand.control(name)
+    field.setFocus()
+    field.selectAll()
+    QTest.keyClicks(field, text)
+
+
+def place_points(hand: Hand) -> None:
+    """Three verified points, as a person's clicks in the section Landmarks would leave them."""
+    session = hand.panel.session
+    landmark = session.add_landmark("knee")
+    for plane in range(3):
+        session.place(landmark, plane, (40.0 + 2 * plane, 60.0))
+    session.await_click(False)
+    hand.wait_until_answered()
+
+
 def start(hand: Hand, init: str = "scratch (random weights)") -> None:
     hand.press("ld_train_details")
     hand.rest()
@@ -107,6 +129,11 @@ def test_start_pause_resume_stop_and_discard(hand: Hand, steps: Callable[[int], 
     hand.press("ld_train_pause")
     await_phase(hand, "paused")
     paused_at = run(hand).step
+    hand.wait(lambda: hand.control("ld_preview_embedding").filled, PATIENT)  # a pause writes the encoder so far
+    assert hand.control("ld_preview_embedding").caption == f"embedding · plane {hand.panel._desk.visible_plane}"
+    hand.panel.show_plane(3)
+    hand.wait(lambda: hand.control("ld_preview_embedding").caption == "embedding · plane 3", PATIENT)
+    assert not shown(hand, "ld_preview_likeness")  # no landmark was clicked
     hand.press("ld_train_resume")
     await_phase(hand, "running")
     hand.wait(lambda: run(hand).step > paused_at, PATIENT)
@@ -130,18 +157,31 @@ def test_start_pause_resume_stop_and_discard(hand: Hand, steps: Callable[[int], 
 def test_a_finished_run_is_compared_used_renamed_and_given_away(
     hand: Hand, steps: Callable[[int], None], tmp_path: Path
 ) -> None:
-    steps(3)
+    steps(5000)
     before = hand.panel.session.encoder
-    start(hand)
+    place_points(hand)
+    assert hand.text("ld_train_measure") == "measure on your 3 verified points"
+    hand.press("ld_train_details")
+    hand.wait(lambda: shown(hand, "ld_settings_schedule"), PATIENT)
+    hand.press("ld_settings_schedule")
+    hand.rest()
+    replace(hand, "ld_setting_schedule_steps", "3")
+    assert hand.text("ld_settings_note") == "yours: steps 3"
+    hand.choose("ld_train_init", "scratch (random weights)")
+    hand.press("ld_train_estimate")
+    hand.wait(lambda: hand.text("ld_train_time").startswith("about"), PATIENT)
+    hand.press("ld_train_start")
     await_phase(hand, "finished")
     hand.wait(lambda: shown(hand, "ld_train_compare"), PATIENT)
     path = run(hand).path
+    assert len(run(hand).landmarks) == 1  # measured on the points that were verified
     assert hand.panel.session.encoder == before  # nothing is switched by itself
     assert own_encoders() == {}
 
     hand.press("ld_train_compare")
-    hand.wait(lambda: "%" in hand.text("ld_train_verdict"), PATIENT)
-    assert "no clear difference" in hand.text("ld_train_verdict") or "points)" in hand.text("ld_train_verdict")
+    hand.wait(lambda: "Not forgotten?" in hand.text("ld_train_verdict"), PATIENT)
+    assert hand.text("ld_train_verdict").startswith("Error on your verified points: ")
+    assert "6 answers" in hand.text("ld_train_verdict")
     hand.press("ld_train_use")
     hand.wait(lambda: hand.panel.session.encoder == path.name, PATIENT)
     hand.rest()
@@ -177,6 +217,68 @@ def test_a_finished_run_is_compared_used_renamed_and_given_away(
     hand.wait(lambda: list(own_encoders()) == ["given"], PATIENT)
 
 
+def test_planes_that_became_worse_are_listed_and_shown(hand: Hand) -> None:
+    score = Score(1.0, 0.5, 1.5, 4)
+    worse = (Worse("knee", 4, 1.0, 2.5), Worse("knee", 2, 1.0, 1.25))
+    verdict = hand.panel._train.verdict
+    verdict.setVisible(True)
+    verdict.take(Compared((Judgement("landmarks", score, score, score, "mm", worse),)))
+    hand.rest()
+    items = hand.control("ld_train_worse")
+    assert [items.item(row).text() for row in range(2)] == [
+        "worse: knee, plane 4: 1 → 2.5 mm",
+        "worse: knee, plane 2: 1 → 1.2 mm",
+    ]
+    for row, plane in ((1, 2), (0, 4)):
+        QTest.mouseClick(items.viewport(), LEFT, NONE, items.visualItemRect(items.item(row)).center())
+        hand.rest()
+        assert hand.panel._desk.visible_plane == plane
+
+
+def test_layers_are_ticked_and_settings_taken_back(hand: Hand, stack: np.ndarray[Any, Any]) -> None:
+    asked: list[TrainRequest] = []
+    hand.panel._train.form.start_wanted.disconnect()  # what would be started is looked at, not started
+    hand.panel._train.form.start_wanted.connect(asked.append)
+    hand.viewer.add_image(stack[:2], name="more")
+    hand.viewer.add_image(stack[0], name="one")
+    hand.rest()
+    hand.choose("ld_train_source", "several layers")
+    hand.rest()
+    layers = hand.control("ld_train_layers")
+    assert [layers.item(row).text() for row in range(layers.count())] == ["films", "more", "one"]
+    place = layers.visualItemRect(layers.item(1))
+    QTest.mouseClick(layers.viewport(), LEFT, NONE, QPoint(place.left() + 10, place.center().y()))
+    hand.press("ld_train_start")
+    assert [image.array.shape for image in asked[-1].images] == [(6, 96, 128), (96, 128)]
+    assert asked[-1].settings == {}
+    hand.press("ld_train_details")
+    hand.wait(lambda: shown(hand, "ld_settings_weights"), PATIENT)
+    hand.press("ld_settings_weights")
+    hand.rest()
+    replace(hand, "ld_setting_weights_pixel", "0.5")
+    replace(hand, "ld_setting_weights_patch", "nothing")  # no number, and not taken
+    hand.control("ld_setting_weights_pixel").setFocus()
+    assert hand.control("ld_setting_weights_patch").text() == "0.2"
+    hand.press("ld_preset_standard")
+    hand.press("ld_train_lrc")
+    hand.rest()
+    hand.press("ld_train_start")
+    assert asked[-1].settings == {"weights.pixel": 0.5}
+    assert (asked[-1].preset, asked[-1].method) == ("standard", "ld+lrc")
+    hand.choose("ld_train_method", "MoCo-v2")
+    hand.rest()
+    assert hand.panel.findChild(QWidget, "ld_settings_weights") is None
+    hand.press("ld_train_start")
+    assert asked[-1].settings == {}  # of another method
+    hand.choose("ld_train_method", "Local Discrimination")
+    hand.press("ld_settings_weights")
+    hand.rest()
+    assert hand.control("ld_setting_weights_pixel").text() == "0.5"  # what was entered is kept
+    hand.press("ld_settings_restore")
+    hand.rest()
+    assert hand.control("ld_setting_weights_pixel").text() == "1"
+
+
 def test_what_the_trainer_refuses_is_shown_in_its_words(hand: Hand, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     hand.choose("ld_train_source", "choose a folder …")
@@ -205,6 +307,10 @@ def test_a_run_goes_on_without_the_window_and_a_killed_one_is_told_and_resumed(
     again.press("ld_train_header")
     await_phase(again, "paused")
     assert run(again).path == path
+    EventLog(path).write("smaller_batch", step=1, before=4, couples=2)
+    again.wait(lambda: again.text("ld_train_warning").startswith("Memory was full: 2 instead of 4 image pairs"))
+    again.press("ld_train_resume")
+    await_phase(again, "running")
     os.kill(json.loads((path / "lock").read_text())["pid"], signal.SIGKILL)
     await_phase(again, "lost")
     assert hand_text_is_shown(again, "ld_train_failure")

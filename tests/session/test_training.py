@@ -21,7 +21,9 @@ from napari_ld.errors import Cancelled, ConfigError, StorageError
 from napari_ld.io.images import read_images
 from napari_ld.process_lock import process_record
 from napari_ld.session import training
-from napari_ld.session.training import METHODS, PRESETS, Launched, Preparing, TrainRequest, launch
+from napari_ld.session.compute import with_axes
+from napari_ld.session.training import METHODS, PRESETS, Launched, Preparing, TrainRequest, estimate, launch
+from napari_ld.session.training_labels import Labels, write_labels
 from napari_ld.session.training_runs import CURVE_POINTS, RunWatch, discard_run, runs_in, wish
 from src_train import config, methods
 
@@ -67,6 +69,12 @@ def test_a_run_is_followed_by_what_it_appends(run: Path) -> None:
     assert state.curve == ((1, 2.5),)
     _append(run, {"event": "score", "step": 2, "measured": {"correspondence": 0.5}}, {"event": "unheard of"})
     assert watch.look().correspondence == ((2, 0.5),)
+    assert watch.state.exported == 0
+    _append(run, {"event": "score", "step": 2, "measured": {"landmarks": 3.5, "masks": 0.25}})
+    _append(run, {"event": "exported", "step": 2}, {"event": "smaller_batch", "step": 2, "before": 4, "couples": 2})
+    state = watch.look()
+    assert (state.landmarks, state.masks, state.exported) == (((2, 3.5),), ((2, 0.25),), 2)
+    assert state.notice == "Memory was full: 2 instead of 4 image pairs a step from step 2 on."
     for event, phase in (
         ("pausing", "pausing"),
         ("paused", "paused"),
@@ -174,7 +182,8 @@ class _Process:
 @pytest.fixture
 def request_(tmp_path: Path) -> TrainRequest:
     pixels = np.random.default_rng(0).integers(0, 255, (3, 20, 30), np.uint8)
-    return TrainRequest(tmp_path / "runs", Image(pixels, "pyx", spacing=(1.0, 0.5, 0.5), source="/home/DOE_JANE.tif"))
+    image = Image(pixels, "pyx", spacing=(1.0, 0.5, 0.5), source="/home/DOE_JANE.tif")
+    return TrainRequest(tmp_path / "runs", (image,))
 
 
 @pytest.mark.parametrize(("kind", "axes"), [("images", "pyx"), ("volume", "zyx"), ("timelapse", "tyx")])
@@ -182,19 +191,86 @@ def test_a_layer_is_handed_over_without_a_name(
     request_: TrainRequest, monkeypatch: pytest.MonkeyPatch, kind: str, axes: str
 ) -> None:
     monkeypatch.setattr(subprocess, "Popen", _Process)
-    *progress, launched = launch(replace(request_, stack_kind=kind, init="ld-general"), lambda: False)
+    (given,) = request_.images
+    request = replace(request_, images=(with_axes(given, kind),), init="ld-general", settings={"schedule.steps": 7})
+    *progress, launched = launch(request, lambda: False)
     assert progress == [Preparing(0, 3), Preparing(3, 3)]
     assert isinstance(launched, Launched)
     assert runs_in(request_.runs) == [launched.run]
     (image,) = read_images([launched.run / "data"])
-    assert request_.image is not None
-    assert (image.axes, image.spacing) == (axes, request_.image.spacing)
-    assert np.array_equal(image.array, request_.image.array)
+    assert (image.axes, image.spacing) == (axes, given.spacing)
+    assert np.array_equal(image.array, given.array)
     assert not [path for path in launched.run.rglob("*") if path.is_file() and b"DOE" in path.read_bytes()]
     assert RunWatch(launched.run).state.images == "3 planes"
     words = _Process.words[_Process.words.index("src_train") + 1 :]
     assert words[:3] == ["train", "--data", str(launched.run / "data")]
     assert words[words.index("--init") + 1] == "ld-general"
+    given_settings = words[words.index("--set") + 1 : words.index("--out")]
+    assert {"schedule.steps=7", "schedule.export_seconds=10.0"} <= set(given_settings)
+    config.load_config("quick", settings=given_settings, data=("x",))
+
+
+def test_several_layers_are_handed_over_together(request_: TrainRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subprocess, "Popen", _Process)
+    first, colour = request_.images[0], np.zeros((8, 9, 3), np.uint8)
+    *progress, launched = launch(replace(request_, images=(first, Image(colour, "yxc"))), lambda: False)
+    assert progress == [Preparing(0, 4), Preparing(3, 4), Preparing(4, 4)]
+    assert isinstance(launched, Launched)
+    images = read_images([launched.run / "data"], several="all")
+    assert [image.axes for image in images] == ["pyx", "yxc"]
+    assert RunWatch(launched.run).state.images == "4 planes"
+
+
+def test_what_is_verified_and_accepted_becomes_a_measure(
+    request_: TrainRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from src_train.labelled import load_landmarks, load_masks
+
+    monkeypatch.setattr(subprocess, "Popen", _Process)
+    (image,) = request_.images
+    points = {"sella": {1: (3.0, 4.5), 2: (5.0, 6.0)}, "nasion": {0: (1.0, 1.0), 1: (2.0, 2.0)}}
+    mask = np.zeros((20, 30), np.uint8)
+    mask[4:12, 5:20] = 2
+    speck = np.zeros((20, 30), np.uint8)
+    speck[0, 0] = 1
+    labels = Labels(image, points, {0: mask, 1: speck, 2: mask[::-1]})
+    *_, launched = launch(replace(request_, labels=labels), lambda: False)
+    assert isinstance(launched, Launched)
+    settings = config.load_config(
+        "quick", settings=_Process.words[_Process.words.index("--set") + 1 : _Process.words.index("--out")], data=("x",)
+    ).evaluation
+    found = load_landmarks(Path(settings.landmarks), [Path(settings.images)], settings.most)
+    assert [[(row.name, row.position) for row in rows] for rows in found.landmarks] == [
+        [("sella", (3.0, 4.5)), ("nasion", (2.0, 2.0))],  # the plane with most landmarks comes first
+        [("nasion", (1.0, 1.0))],
+        [("sella", (5.0, 6.0))],
+    ]
+    assert np.array_equal(found.images[0].plane(0), image.plane(1))
+    masks = load_masks(Path(settings.masks), [Path(settings.images)], settings.most)
+    assert [np.array_equal(a, b) for a, b in zip(masks.masks, (mask, mask[::-1]), strict=True)] == [True, True]
+    assert write_labels(Labels(image, {}, {1: speck}), launched.run / "none") == {}
+
+
+def test_time_is_told_before_a_start(request_: TrainRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def answer(words: list[str], cancelled: object) -> object:
+        asked.append(words)
+        (image,) = read_images([words[words.index("--data") + 1]])
+        assert image.n_planes == 3
+        phases = [{"name": "a", "steps": 30, "seconds": 1.0}, {"name": "b", "steps": 70, "seconds": 2.0}]
+        return {"phases": phases, "device": "cpu"}
+
+    monkeypatch.setattr(training, "ask_trainer", answer)
+    (estimated,) = estimate(request_, lambda: False)
+    assert (estimated.steps, estimated.device) == (100, "cpu")
+    assert estimated.minutes() == pytest.approx(170 / 60)
+    assert estimated.minutes(200) == pytest.approx(340 / 60)
+    assert asked[0][-2:] == ["--dry-run", "--json"]
+    assert not Path(asked[0][asked[0].index("--data") + 1]).exists()
+    assert not request_.runs.exists()
+    with pytest.raises(ConfigError, match="not a folder"):
+        list(estimate(TrainRequest(request_.runs, folder="absent"), lambda: False))
 
 
 def test_what_cannot_begin_leaves_nothing(

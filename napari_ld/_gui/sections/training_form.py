@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QButtonGroup, QGridLayout, QHBoxLayout, QRadioButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QButtonGroup, QCheckBox, QGridLayout, QHBoxLayout, QRadioButton, QVBoxLayout, QWidget
 
-from napari_ld._gui.forms import ask_folder, button, caption, combo, fold_button, text_line
+from napari_ld._gui.forms import button, caption, combo, fold_button, text_line
+from napari_ld._gui.sections.settings_form import SettingsForm
+from napari_ld._gui.sections.training_source import TrainingSource
+from napari_ld.errors import NapariLDError
 from napari_ld.model.own import own_encoders
 from napari_ld.model.zoo import list_models
 from napari_ld.session import Session
-from napari_ld.session.training import METHODS, PRESETS, DeviceChoice, TrainRequest
+from napari_ld.session.encoder_comparison import verified_points
+from napari_ld.session.training import METHODS, PRESETS, DeviceChoice, Estimate, TrainRequest
+from napari_ld.session.training_labels import Labels, accepted_masks, words_of
 from napari_ld.session.training_runs import runs_folder
 
-THIS_LAYER, CHOOSE = "this layer", "choose a folder …"
 SCRATCH = "scratch (random weights)"
 
 
@@ -25,36 +29,35 @@ class TrainingForm(QWidget):
     ----------
     start_wanted : Signal(object)
         A :class:`TrainRequest`.
+    estimate_wanted : Signal(object)
+        The same: how long would it take?
     cancel_wanted, details_wanted : Signal()
         Do not start after all; the details were unfolded for the first time.
+    refused : Signal(str)
+        Why a layer cannot be learned from; ``""`` when it can.
     """
 
     start_wanted = Signal(object)
+    estimate_wanted = Signal(object)
     cancel_wanted = Signal()
     details_wanted = Signal()
+    refused = Signal(str)
 
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._session = session
-        self._asked = False
+        self._asked = self._starting = self._estimating = False
+        self._estimate: Estimate | None = None
         self._rows = QVBoxLayout(self)
         self._rows.setContentsMargins(0, 0, 0, 0)
         self._rows.setSpacing(4)
-        self._build_source()
+        self.source = TrainingSource(session)
+        self.source.changed.connect(self._show)
+        self._rows.addWidget(self.source)
         self._build_presets()
+        self._build_promises()
         self._build_details()
-
-    def _build_source(self) -> None:
-        self.source = combo(
-            "ld_train_source", "Images to learn from; labels are not needed. This layer: all its planes"
-        )
-        self.source.addItem(THIS_LAYER, "")
-        self.source.addItem(CHOOSE, CHOOSE)
-        self.source.activated.connect(self._source_chosen)
-        row = QHBoxLayout()
-        row.addWidget(caption("learn from", self.source))
-        row.addWidget(self.source, 1)
-        self._rows.addLayout(row)
+        self._chosen()
 
     def _build_presets(self) -> None:
         self._presets = QButtonGroup(self)
@@ -67,15 +70,35 @@ class TrainingForm(QWidget):
             self._presets.addButton(choice, number)
             row.addWidget(choice)
         self._presets.buttons()[0].setChecked(True)
+        self._presets.idToggled.connect(self._chosen)
         row.addStretch(1)
         self.start = button(
             "Start", "ld_train_start", "Train in the background; the run goes on when napari is closed",
-            self._start, primary=True,
+            lambda: self._submit(self.start_wanted.emit), primary=True,
         )  # fmt: skip
         self.cancel = button("Cancel", "ld_train_cancel", "Do not start after all", self.cancel_wanted.emit)
         row.addWidget(self.start, 0, Qt.AlignmentFlag.AlignVCenter)
         row.addWidget(self.cancel, 0, Qt.AlignmentFlag.AlignVCenter)
         self._rows.addLayout(row)
+
+    def _build_promises(self) -> None:
+        self.ask_time = button(
+            "How long here?", "ld_train_estimate", "Time a few steps on this machine before you start",
+            lambda: self._submit(self.estimate_wanted.emit),
+        )  # fmt: skip
+        self._time = text_line("ld_train_time")
+        row = QHBoxLayout()
+        row.addWidget(self.ask_time)
+        row.addWidget(self._time, 1)
+        self._rows.addLayout(row)
+        self.measure = QCheckBox()
+        self.measure.setObjectName("ld_train_measure")
+        self.measure.setToolTip(
+            "Measure the encoder on your verified landmarks and accepted masks while it learns. Nothing is learned\n"
+            "from them, and neither verifying nor accepting ever starts a training."
+        )
+        self.measure.setChecked(True)
+        self._rows.addWidget(self.measure)
 
     def _build_details(self) -> None:
         content = QWidget()
@@ -90,14 +113,24 @@ class TrainingForm(QWidget):
             self.method.addItem(title, name)
         self.device.addItem("auto", "auto")
         self.device.activated.connect(lambda row: self._show_reason())
+        for choice in (self.init, self.method, self.device):
+            choice.activated.connect(self._chosen)
         rows = (("start from", self.init), ("method", self.method), ("device", self.device))
         for row, (words, control) in enumerate(rows):
             grid.addWidget(caption(words, control), row, 0)
             grid.addWidget(control, row, 1)
         self._reason = text_line("ld_train_device_reason")
-        grid.addWidget(self._reason, len(rows), 0, 1, 2)
+        grid.addWidget(self._reason, 3, 0, 1, 2)
         self._reasons: dict[str, str] = {}
-        self.details = fold_button("Details", "ld_train_details", "Start, method and device", content)
+        self.regions = QCheckBox("also compare regions (LRC)")
+        self.regions.setObjectName("ld_train_lrc")
+        self.regions.setToolTip("Adds a contrast between super-pixels that two views of an image both show")
+        self.regions.toggled.connect(self._chosen)
+        grid.addWidget(self.regions, 4, 0, 1, 2)
+        self.settings = SettingsForm()
+        self.settings.changed.connect(self._show)
+        grid.addWidget(self.settings, 5, 0, 1, 2)
+        self.details = fold_button("Details", "ld_train_details", "Start, method, device and all settings", content)
         self.details.toggled.connect(self._ask)
         self._rows.addWidget(self.details)
         self._rows.addWidget(content)
@@ -129,38 +162,89 @@ class TrainingForm(QWidget):
         self.init.addItem(SCRATCH, "")
         self.init.setCurrentIndex(max(self.init.findData(chosen), 0))
 
-    def _source_chosen(self, row: int) -> None:
-        if self.source.itemData(row) == CHOOSE:
-            self.source.setCurrentIndex(0)
-            ask_folder(self, "ld_train_folder_dialog", "Images to learn from", self._use_folder)
+    # --- what is chosen -----------------------------------------------------------------------------------------------
 
-    def _use_folder(self, path: str) -> None:
-        row = self.source.findData(path)
-        if row < 0:
-            row = self.source.count() - 1
-            self.source.insertItem(row, f"folder {Path(path).name}", path)
-            self.source.setItemData(row, path, Qt.ItemDataRole.ToolTipRole)
-        self.source.setCurrentIndex(row)
-        self.refresh(starting=False)
+    @property
+    def preset(self) -> str:
+        """The chosen preset."""
+        return list(PRESETS)[self._presets.checkedId()]
 
-    def _start(self) -> None:
-        folder = str(self.source.currentData())
-        session = self._session
-        self.start_wanted.emit(
-            TrainRequest(
-                runs_folder(),
-                None if folder else session.image,
-                folder,
-                list(PRESETS)[self._presets.checkedId()],
-                str(self.method.currentData()),
-                str(self.init.currentData()),
-                str(self.device.currentText()),
-                session.stack_kind,
-            )
+    @property
+    def _method(self) -> str:
+        return f"{self.method.currentData()}{'+lrc' if self.regions.isChecked() else ''}"
+
+    def _chosen(self, *_: object) -> None:
+        self.settings.choose(self._method, self.preset)
+        self._show()
+
+    def _submit(self, wanted: Callable[[TrainRequest], None]) -> None:
+        try:
+            request = self._request()
+        except NapariLDError as error:
+            self.refused.emit(str(error))
+            return
+        self.refused.emit("")
+        wanted(request)
+
+    def _request(self) -> TrainRequest:
+        return TrainRequest(
+            runs_folder(),
+            self.source.images(),
+            self.source.folder,
+            self.preset,
+            self._method,
+            str(self.init.currentData()),
+            str(self.device.currentText()),
+            self.settings.values,
+            self._labels(),
         )
 
-    def refresh(self, *, starting: bool) -> None:
+    def _labels(self) -> Labels | None:
+        """What the person verified and accepted, if it shall be measured by."""
+        session = self._session
+        if session.image is None or not self.measure.isChecked():
+            return None
+        return Labels(session.image, verified_points(session.state), accepted_masks(session.regions.book))
+
+    # --- what is shown ------------------------------------------------------------------------------------------------
+
+    def show_estimate(self, estimate: Estimate) -> None:
+        """Show what a few timed steps promise."""
+        self._estimate = estimate
+        self._show()
+
+    def refresh(self, *, starting: bool, estimating: bool) -> None:
         """Show whether a start is possible, or under way."""
-        self.start.setVisible(not starting)
-        self.cancel.setVisible(starting)
-        self.start.setEnabled(bool(self.source.currentData()) or self._session.image is not None)
+        self._starting, self._estimating = starting, estimating
+        self._show()
+
+    def _show(self) -> None:
+        ready = self.source.ready
+        self.start.setVisible(not self._starting)
+        self.cancel.setVisible(self._starting)
+        self.start.setEnabled(ready)
+        self.ask_time.setEnabled(ready and not self._estimating)
+        self._time.setText("timing a few steps …" if self._estimating else self._promise())
+        words = words_of(verified_points(self._session.state), self._session.regions.book)
+        self.measure.setVisible(bool(words) and self._session.image is not None)
+        self.measure.setText(f"measure on your {words}")
+
+    def _promise(self) -> str:
+        """The time that was estimated, as long as it is that of such a run."""
+        found, values = self._estimate, dict(self.settings.values)
+        steps = values.pop("schedule.steps", 0)
+        if found is None or not isinstance(steps, int):
+            return ""
+        timed = {key: value for key, value in found.request.settings.items() if key != "schedule.steps"}
+        if (self._method, str(self.init.currentData()), values) != (found.request.method, found.request.init, timed):
+            return ""  # an estimate of another run says nothing of this one
+        same = found.request.preset == self.preset and "schedule.steps" not in found.request.settings
+        steps = steps or (found.steps if same else PRESETS[self.preset].steps)
+        return f"{in_words(found.minutes(steps))} on {found.device}, if little else goes on"
+
+
+def in_words(minutes: float) -> str:
+    """A time that is not known exactly."""
+    if minutes < 1:
+        return f"about {max(5 * round(12 * minutes), 5)} seconds"
+    return f"about {minutes:.0f} minutes" if minutes < 100 else f"about {minutes / 60:.1f} hours"

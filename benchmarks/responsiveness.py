@@ -1,0 +1,277 @@
+"""How long the window stands still: napari alone, with the panel, and while it embeds, is clicked in, and trains.
+
+``python -m benchmarks.responsiveness``; a timer in the window itself, which should fire every few milliseconds, notes
+the longest time between two of its calls. Each round is a fresh process that goes through all states by turns, so that
+napari's own gaps are measured beside ours; on a shared machine the least of the maxima over the rounds says most.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from benchmarks.machine import write_results
+from benchmarks.report import align
+
+_ROOT = Path(__file__).resolve().parent.parent
+_SIDE, _PLANES = 384, 24
+_TICK = 2  # ms
+_LIMIT = 50.0  # ms above idle napari
+_ALONE = "napari alone, idle"
+Gaps = dict[str, list[float]]
+
+
+class Meter:
+    """Notes the time between two calls of a timer of the event loop."""
+
+    def __init__(self) -> None:
+        from qtpy.QtCore import Qt, QTimer
+
+        self.gaps: Gaps = {}
+        self._last = 0.0
+        self._longest: list[float] | None = None
+        self._timer = QTimer()
+        self._timer.setTimerType(Qt.TimerType.PreciseTimer)
+        self._timer.setInterval(_TICK)
+        self._timer.timeout.connect(self._tick)
+
+    def _tick(self) -> None:
+        now = time.perf_counter()
+        if self._longest is not None:
+            self._longest.append(1e3 * (now - self._last))
+        self._last = now
+
+    def during(self, state: str, work: Callable[[], object]) -> None:
+        """Note the longest gap, in ms, while ``work`` lets the event loop run."""
+        self._longest, self._last = [], time.perf_counter()
+        self._timer.start()
+        work()
+        self._timer.stop()
+        self.gaps.setdefault(state, []).append(max(self._longest, default=0.0))
+        self._longest = None
+
+
+class Round:
+    """One napari with its window, gone through all states.
+
+    Parameters
+    ----------
+    seconds : float
+        Each state lasts so long, those that end by themselves until they do.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        import napari
+
+        self.seconds = seconds
+        self.meter = Meter()
+        self.viewer = napari.Viewer(show=True)
+        self.viewer.window.resize(1366, 768)
+        self.viewer.add_image(stack(), name="stack")
+        self.answers: dict[str, float] = {}
+        self.wait(2.0)
+
+    def wait(self, seconds: float = 0.0) -> None:
+        """Let the event loop run."""
+        hand().qWait(int(1000 * (seconds or self.seconds)))
+
+    def until(self, done: Callable[[], object], seconds: float = 300.0) -> None:
+        """Let the event loop run until something is so."""
+        end = time.monotonic() + seconds
+        while not done():
+            if time.monotonic() > end:
+                raise RuntimeError("the window did not come so far")
+            hand().qWait(20)
+
+    def scroll(self) -> None:
+        """Step through the planes, ten a second."""
+        end, plane = time.monotonic() + self.seconds, 0
+        while time.monotonic() < end:
+            plane = (plane + 1) % _PLANES
+            self.viewer.dims.set_point(0, plane)
+            self.wait(0.1)
+
+    def run(self) -> dict[str, Any]:
+        """Go through all states; returns the gaps in ms, and how soon Stop was acknowledged."""
+        meter = self.meter
+        meter.during(_ALONE, self.wait)
+        meter.during("napari alone, scrolling", self.scroll)
+        self._open_panel()
+        meter.during("panel, idle", self.wait)
+        meter.during("panel, scrolling", self.scroll)
+        meter.during("first click, encoder loads", lambda: self._embed(load_only=True))
+        meter.during("embedding", lambda: self._embed(load_only=False))
+        meter.during("clicking landmarks", self._click)
+        meter.during("panel, idle", self.wait)
+        meter.during("training begins", self._train)
+        meter.during("training", self.wait)
+        meter.during("training, scrolling", self.scroll)
+        meter.during("training, clicking landmarks", self._click)
+        meter.during("training is stopped", self._stop)
+        meter.during("panel, idle", self.wait)
+        self.viewer.close()
+        return {"gaps": meter.gaps, **self.answers}
+
+    def _open_panel(self) -> None:
+        from napari_ld._gui.panel import LDPanel
+
+        self.panel: Any = LDPanel(self.viewer)
+        self.viewer.window.add_dock_widget(self.panel, name="napari-ld", area="right")
+        self.wait(2.0)
+
+    def _press(self, name: str) -> None:
+        from qtpy.QtCore import Qt
+        from qtpy.QtWidgets import QWidget
+
+        hand().mouseClick(self.panel.findChild(QWidget, name), Qt.MouseButton.LeftButton)
+
+    def _embed(self, *, load_only: bool) -> None:
+        session = self.panel.session
+        if load_only:
+            landmark = session.add_landmark("first")
+            session.place(landmark, 0, (200.0, 180.0))
+            self.until(lambda: session.work.embedded > 0)
+        else:
+            self.until(lambda: not session.work.running and not session.open_tracks())
+
+    def _click(self) -> None:
+        """A click of the mouse on another place of the canvas every half second, each for a landmark of its own."""
+        from qtpy.QtCore import QPoint, Qt
+        from qtpy.QtWidgets import QWidget
+
+        rng, window = np.random.default_rng(len(self.meter.gaps)), self.panel.window()
+        canvas: Any = next(w for w in window.findChildren(QWidget) if "CanvasBackend" in type(w).__name__)
+        placed, end = 0, time.monotonic() + self.seconds
+        while time.monotonic() < end:
+            self.panel.session.add_landmark()
+            self.panel._desk.take_click()
+            self.wait(0.1)
+            shift = rng.uniform(-0.2, 0.2, 2) * canvas.height()
+            place = QPoint(int(canvas.width() / 2 + shift[0]), int(canvas.height() / 2 + shift[1]))
+            hand().mouseMove(canvas, place)
+            hand().mouseClick(canvas, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, place)
+            self.wait(0.4)
+            placed += not self.panel.session.awaiting_click
+        if not placed:
+            raise RuntimeError("no click on the canvas was taken")
+
+    def _train(self) -> None:
+        self._press("ld_train_header")
+        self.wait(0.3)
+        self._press("ld_train_start")
+        training = self.panel._training
+        self.until(lambda: training.run is not None and len(training.run.curve) > 3)
+        self.until(lambda: self.panel._train.previews.preview is not None or training.run.exported == 0, 60)
+
+    def _stop(self) -> None:
+        pressed = time.perf_counter()
+        self._press("ld_train_stop")
+        training = self.panel._training
+        self.until(lambda: training.run.phase not in ("starting", "running"))
+        self.answers["stop_acknowledged_s"] = time.perf_counter() - pressed
+        self.until(lambda: not training.run.held)
+
+
+def hand() -> Any:
+    """Qt's own mouse and clock; the stubs of the binding know them as methods."""
+    from qtpy.QtTest import QTest
+
+    return QTest
+
+
+def stack() -> np.ndarray[Any, Any]:
+    """Planes of smooth noise."""
+    rng = np.random.default_rng(0)
+    planes = [gaussian_filter(rng.normal(size=(_SIDE, _SIDE)), 6) for _ in range(_PLANES)]
+    return np.stack([(40 * plane / plane.std() + 128).clip(0, 255).astype(np.uint8) for plane in planes])
+
+
+def summary(rounds: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Longest gap of each state in ms: median, least and most over all turns, and how far above napari alone."""
+    gaps: Gaps = {}
+    for one in rounds:
+        for state, values in one["gaps"].items():
+            gaps.setdefault(state, []).extend(values)
+    idle = {of.__name__: of(gaps[_ALONE]) for of in (min, statistics.median)}
+    return [
+        {
+            "state": state,
+            "turns": len(values),
+            "median_ms": round(statistics.median(values), 1),
+            "least_ms": round(min(values), 1),
+            "most_ms": round(max(values), 1),
+            "least_above_idle_ms": round(min(values) - idle["min"], 1),
+            "median_above_idle_ms": round(statistics.median(values) - idle["median"], 1),
+            "kept": min(values) - idle["min"] <= _LIMIT,
+        }
+        for state, values in gaps.items()
+    ]
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Lay out the summary as text."""
+    lines = [["longest gap, ms", "least", "median", "most", "least above idle", "turns", f"limit {_LIMIT:g}"]]
+    for row in rows:
+        numbers = [f"{row[key]:.0f}" for key in ("least_ms", "median_ms", "most_ms", "least_above_idle_ms")]
+        lines.append([row["state"], *numbers, str(row["turns"]), "kept" if row["kept"] else "MISSED"])
+    return align(lines)
+
+
+def one_round(seconds: float, variables: dict[str, str]) -> dict[str, Any]:
+    """Run a round in a fresh process, with folders of its own."""
+    with tempfile.TemporaryDirectory(prefix="napari-ld-", ignore_cleanup_errors=True) as name:
+        folders = {key: f"{name}/{key}" for key in ("CACHE", "SESSIONS", "RUNS", "ENCODERS")}
+        environment = {**os.environ, **variables, **{f"NAPARI_LD_{key}": path for key, path in folders.items()}}
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.responsiveness", "--child", "--seconds", str(seconds)],
+            cwd=_ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.responsiveness", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4.0, help="each state lasts so long")
+    parser.add_argument("--output", type=Path, help="JSON file for the results")
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.child:
+        print(json.dumps(Round(options.seconds).run()))
+        return 0
+    from napari_ld.cli.display import a_display
+
+    with a_display() as variables:
+        if variables is None:
+            print("no display, and no Xvfb: nothing was measured", file=sys.stderr)
+            return 1
+        rounds = [one_round(options.seconds, dict(variables)) for _ in range(options.rounds)]
+    rows = summary(rounds)
+    stops = [one["stop_acknowledged_s"] for one in rounds]
+    print(table(rows))
+    print(f"Stop acknowledged after {min(stops):.2f} to {max(stops):.2f} s")
+    if options.output:
+        settings = {"rounds": options.rounds, "seconds": options.seconds, "planes": _PLANES, "side": _SIDE, "seed": 0}
+        write_results(options.output, {"settings": settings, "results": rows, "stop_acknowledged_s": stops})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
