@@ -34,32 +34,37 @@ Gaps = dict[str, list[float]]
 
 
 class Meter:
-    """Notes the time between two calls of a timer of the event loop."""
+    """Notes the time between two calls of a timer of the event loop, by the clock and of the window's own thread.
+
+    The second is what the window's thread computed itself, whatever else the machine does meanwhile.
+    """
 
     def __init__(self) -> None:
         from qtpy.QtCore import Qt, QTimer
 
         self.gaps: Gaps = {}
-        self._last = 0.0
-        self._longest: list[float] | None = None
+        self.own: Gaps = {}
+        self._last = self._spent = 0.0
+        self._longest: list[tuple[float, float]] | None = None
         self._timer = QTimer()
         self._timer.setTimerType(Qt.TimerType.PreciseTimer)
         self._timer.setInterval(_TICK)
         self._timer.timeout.connect(self._tick)
 
     def _tick(self) -> None:
-        now = time.perf_counter()
+        now, spent = time.perf_counter(), time.thread_time()
         if self._longest is not None:
-            self._longest.append(1e3 * (now - self._last))
-        self._last = now
+            self._longest.append((1e3 * (now - self._last), 1e3 * (spent - self._spent)))
+        self._last, self._spent = now, spent
 
     def during(self, state: str, work: Callable[[], object]) -> None:
-        """Note the longest gap, in ms, while ``work`` lets the event loop run."""
-        self._longest, self._last = [], time.perf_counter()
+        """Note the longest gap and the most processor time in one go, in ms, while ``work`` lets the loop run."""
+        self._longest, self._last, self._spent = [], time.perf_counter(), time.thread_time()
         self._timer.start()
         work()
         self._timer.stop()
-        self.gaps.setdefault(state, []).append(max(self._longest, default=0.0))
+        for kind, values in ((self.gaps, 0), (self.own, 1)):
+            kind.setdefault(state, []).append(max((one[values] for one in self._longest), default=0.0))
         self._longest = None
 
 
@@ -114,15 +119,17 @@ class Round:
         meter.during("first click, encoder loads", lambda: self._embed(load_only=True))
         meter.during("embedding", lambda: self._embed(load_only=False))
         meter.during("clicking landmarks", self._click)
+        self._settle()
         meter.during("panel, idle", self.wait)
         meter.during("training begins", self._train)
         meter.during("training", self.wait)
         meter.during("training, scrolling", self.scroll)
         meter.during("training, clicking landmarks", self._click)
+        self._settle()
         meter.during("training is stopped", self._stop)
         meter.during("panel, idle", self.wait)
         self.viewer.close()
-        return {"gaps": meter.gaps, **self.answers}
+        return {"gaps": meter.gaps, "own": meter.own, **self.answers}
 
     def _open_panel(self) -> None:
         from napari_ld._gui.panel import LDPanel
@@ -137,6 +144,10 @@ class Round:
 
         hand().mouseClick(self.panel.findChild(QWidget, name), Qt.MouseButton.LeftButton)
 
+    def _settle(self) -> None:
+        session = self.panel.session
+        self.until(lambda: not session.work.running and not session.open_tracks())
+
     def _embed(self, *, load_only: bool) -> None:
         session = self.panel.session
         if load_only:
@@ -144,7 +155,7 @@ class Round:
             session.place(landmark, 0, (200.0, 180.0))
             self.until(lambda: session.work.embedded > 0)
         else:
-            self.until(lambda: not session.work.running and not session.open_tracks())
+            self._settle()
 
     def _click(self) -> None:
         """A click of the mouse on another place of the canvas every half second, each for a landmark of its own."""
@@ -200,10 +211,7 @@ def stack() -> np.ndarray[Any, Any]:
 
 def summary(rounds: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Longest gap of each state in ms: median, least and most over all turns, and how far above napari alone."""
-    gaps: Gaps = {}
-    for one in rounds:
-        for state, values in one["gaps"].items():
-            gaps.setdefault(state, []).extend(values)
+    gaps, own = _joined(rounds, "gaps"), _joined(rounds, "own")
     idle = {of.__name__: of(gaps[_ALONE]) for of in (min, statistics.median)}
     return [
         {
@@ -214,17 +222,30 @@ def summary(rounds: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             "most_ms": round(max(values), 1),
             "least_above_idle_ms": round(min(values) - idle["min"], 1),
             "median_above_idle_ms": round(statistics.median(values) - idle["median"], 1),
+            "own_thread_least_ms": round(min(own[state]), 1),
+            "own_thread_median_ms": round(statistics.median(own[state]), 1),
             "kept": min(values) - idle["min"] <= _LIMIT,
         }
         for state, values in gaps.items()
     ]
 
 
+def _joined(rounds: Sequence[dict[str, Any]], kind: str) -> Gaps:
+    joined: Gaps = {}
+    for one in rounds:
+        for state, values in one[kind].items():
+            joined.setdefault(state, []).extend(values)
+    return joined
+
+
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Lay out the summary as text."""
-    lines = [["longest gap, ms", "least", "median", "most", "least above idle", "turns", f"limit {_LIMIT:g}"]]
+    lines = [
+        ["longest gap, ms", "least", "median", "most", "least above idle", "own thread", "turns", f"limit {_LIMIT:g}"]
+    ]
     for row in rows:
-        numbers = [f"{row[key]:.0f}" for key in ("least_ms", "median_ms", "most_ms", "least_above_idle_ms")]
+        keys = "least_ms", "median_ms", "most_ms", "least_above_idle_ms", "own_thread_median_ms"
+        numbers = [f"{row[key]:.0f}" for key in keys]
         lines.append([row["state"], *numbers, str(row["turns"]), "kept" if row["kept"] else "MISSED"])
     return align(lines)
 

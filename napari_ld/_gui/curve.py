@@ -6,7 +6,7 @@ import math
 from typing import Any, Protocol
 
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt
-from qtpy.QtGui import QPainter, QPaintEvent, QPalette, QPen, QPolygonF, QResizeEvent
+from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPalette, QPen, QPolygonF, QResizeEvent
 from qtpy.QtWidgets import QGraphicsWidget, QLabel, QSizePolicy, QWidget
 
 Points = tuple[tuple[int, float], ...]
@@ -115,6 +115,7 @@ class PlotCurve(QWidget):
         for item in (self._box, *self._axes):
             item.setParentItem(self._view.centralWidget)
         self._shown: tuple[Points, int, str] = ((), 0, "")
+        self._dressed: tuple[str, QColor] | None = None
 
     def sizeHint(self) -> QSize:
         """As wide as there is room."""
@@ -135,6 +136,9 @@ class PlotCurve(QWidget):
         import pyqtgraph
 
         color, font = self.palette().color(QPalette.ColorRole.WindowText), self.font()
+        if (title, color) == self._dressed:
+            return
+        self._dressed = title, color
         font.setPointSizeF(7)
         self._title.setText(title)
         for axis in self._axes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QCoreApplication, QObject, Signal
@@ -17,7 +19,7 @@ from napari_ld.session import Session, guidance
 from napari_ld.session.compute import Sources, identify, image_stem, locate_tracks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from napari import Viewer
     from napari.layers import Image as ImageLayer
@@ -61,6 +63,7 @@ class Desk(QObject):
         self._sources = Sources()
         self._work = Worker(lambda request, cancelled: locate_tracks(request, self._sources, cancelled))
         self._recognition = Worker(identify)
+        self._preparation = Worker(_prepare)
         self._landmarks: LandmarkLayer | None = None
         self.review: ReviewDesk | None = None
         self.input = InputView(viewer, session, self._sources)
@@ -86,6 +89,7 @@ class Desk(QObject):
             application.aboutToQuit.connect(self.close)
         self._list_images()
         self._on_ndisplay()
+        self._preparation.submit(None)
 
     def _viewer_signals(self) -> list[tuple[Any, Callable[..., None]]]:
         viewer = self._viewer
@@ -105,6 +109,7 @@ class Desk(QObject):
         self.session.work_wanted.disconnect(self.propagate)
         self._work.shutdown()
         self._recognition.shutdown()
+        self._preparation.shutdown()
         if self.review is not None:
             self.review.close()
         self.input.close()
@@ -267,3 +272,10 @@ class Desk(QObject):
 
     def _on_theme(self, event: Event) -> None:
         self.theme_changed.emit()
+
+
+def _prepare(request: None, cancelled: Callable[[], bool]) -> Iterator[None]:
+    """Load what napari loads with its first layer of points, so that the window need not stand still for it then."""
+    with contextlib.suppress(ImportError):
+        importlib.import_module("pandas")
+    yield None

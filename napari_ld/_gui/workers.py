@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,6 +12,10 @@ from typing import Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_ld.errors import Cancelled, NapariLDError
+
+_SWITCH_SECONDS = 0.0005
+_turns = threading.Lock()
+_at_work: list[float] = []  # one for each request at work: the switch interval before the first
 
 Function = Callable[[Any, Callable[[], bool]], Iterator[Any]]
 
@@ -66,11 +72,12 @@ class Worker(QObject):
 
     def _run(self, request: object, cancel: threading.Event, job: int) -> None:
         try:
-            # A request that waited behind another may be out of date before it begins.
-            for result in () if cancel.is_set() else self._function(request, cancel.is_set):
-                if cancel.is_set():
-                    return
-                self._came.emit(job, result)
+            with _short_turns():
+                # A request that waited behind another may be out of date before it begins.
+                for result in () if cancel.is_set() else self._function(request, cancel.is_set):
+                    if cancel.is_set():
+                        return
+                    self._came.emit(job, result)
         finally:
             self._stopped.emit(job)  # from this thread, so that it comes behind the results
 
@@ -101,6 +108,25 @@ class Worker(QObject):
             self.ended.emit(_in_words(error))
         if error is not None and not isinstance(error, NapariLDError):
             raise error  # a defect: napari shows it with its traceback
+
+
+@contextlib.contextmanager
+def _short_turns() -> Iterator[None]:
+    """Have threads of Python take shorter turns while something is at work.
+
+    The window's thread lets go of Python's global lock at every call of Qt, and a worker that computes gives it back
+    only after a turn: with turns of 5 ms, as they are by default, a redraw of many calls takes a second.
+    """
+    with _turns:
+        _at_work.append(_at_work[0] if _at_work else sys.getswitchinterval())
+        sys.setswitchinterval(min(_SWITCH_SECONDS, _at_work[0]))
+    try:
+        yield
+    finally:
+        with _turns:
+            before = _at_work.pop()
+            if not _at_work:
+                sys.setswitchinterval(before)
 
 
 def _in_words(error: BaseException | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -104,3 +105,19 @@ def test_shutdown_waits_for_the_thread_and_delivers_nothing_more(work: Any, qtbo
     worker.submit(threading.Event())
     qtbot.wait(50)
     assert (results, ends) == (["begun"], [])
+
+
+def test_threads_take_short_turns_while_something_is_at_work(qtbot: QtBot, work: Any) -> None:
+    """So that a window which redraws need not wait for a worker that computes."""
+    before = sys.getswitchinterval()
+    worker, _, ends = work(endless)
+    other, _, other_ends = work(endless)
+    for one in (worker, other):
+        one.submit(threading.Event())
+    qtbot.waitUntil(lambda: sys.getswitchinterval() < before)
+    other.cancel()
+    qtbot.waitUntil(lambda: other_ends == [""])
+    assert sys.getswitchinterval() < before
+    worker.cancel()
+    qtbot.waitUntil(lambda: ends == [""])
+    assert sys.getswitchinterval() == before
