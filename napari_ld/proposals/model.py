@@ -33,7 +33,7 @@ class ModelParams:
     smallest : int
         Pixels of the smallest region.
     level : float
-        Of a classifier: part of the range of its class map from which on a piece belongs to a region.
+        Of a classifier: part of the range of its map from which on a piece belongs to a region.
     pieces : int
         Of a classifier: regions of the hierarchy, per plane, that are taken or left as a whole.
     """
@@ -74,18 +74,15 @@ def _labelled(job: Job, predictor: Predictor, evidence: PlaneEvidence, params: M
 
 
 def _activated(job: Job, predictor: Predictor, evidence: PlaneEvidence, params: ModelParams) -> list[Region]:
-    """Pieces of the plane on which the likeliest class that is not the background has high values."""
-    scores, maps = predictor.activations(evidence.plane, job.cancelled)
-    head = predictor.model.head
-    able = [k for k, (_, name) in enumerate(head.classes) if name != head.background]
-    best = max(able, key=lambda k: scores[k])
+    """Pieces of the plane that speak most for what the classifier looks for."""
+    best, probability, odds = predictor.evidence(evidence.plane, job.cancelled)
     window = predictor.window(evidence.plane)
-    activation = rows_of(maps[best : best + 1], window, 0, evidence.shape[0])[0]
+    activation = rows_of(odds[None], window, 0, evidence.shape[0])[0]
     pieces = tree_of(evidence).cut(params.pieces) - 1
     means = region_means(pieces, activation[None], int(pieces.max()) + 1)[:, 0].astype(np.float32)
     relative = (means - means.min()) / max(float(np.ptp(means)), 1e-9)
     flat = relative[pieces]
-    return _regions(job, evidence, flat >= params.level, flat * float(scores[best]), best, params)
+    return _regions(job, evidence, flat >= params.level, flat * probability, best, params)
 
 
 def _regions(

@@ -122,6 +122,29 @@ class Predictor:
             logits, maps = network(move_input(self._input(i), self.device))
         return torch.softmax(logits[0].float(), 0).cpu().numpy(), maps[0].float().cpu().numpy()
 
+    def evidence(self, i: int, cancelled: IsCancelled | None = None) -> tuple[int, float, npt.NDArray[np.float32]]:
+        """Where a plane shows what a classifier looks for.
+
+        Returns
+        -------
+        number : int
+            Place in ``head.classes`` of the likeliest class, the background left out.
+        probability : float
+            Of that class.
+        map : (h, w) float32 array
+            Log-odds, place by place, of all classes but the background against the background; without a background,
+            of the likeliest class against the others. Softmax sees differences of maps only, so a single one means
+            nothing.
+        """
+        scores, maps = self.activations(i, cancelled)
+        head = self.model.head
+        able = [k for k, (_, name) in enumerate(head.classes) if name != head.background]
+        best = max(able, key=lambda k: float(scores[k]))
+        wanted = able if len(able) < len(maps) else [best]
+        others = [k for k in range(len(maps)) if k not in wanted]
+        odds = np.logaddexp.reduce(maps[wanted]) - (np.logaddexp.reduce(maps[others]) if others else 0)
+        return best, float(scores[best]), np.asarray(odds, np.float32)
+
     def _input(self, i: int) -> Tensor:
         index = self._planes.address(i)[0]
         image, pixels = self.images[index], self._planes.load(i)

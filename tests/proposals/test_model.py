@@ -63,10 +63,9 @@ def test_regions_of_a_classifier_are_where_its_map_is_high(source: FeatureSource
     assert {region.label for region in regions} <= {2, 3}
     assert all(a.mask.same_as(b.mask) for a, b in zip(regions, again, strict=True))
     predictor = Predictor(source.images, file, device="cpu", kinds=("classifier",))
-    scores, maps = predictor.activations(0)
-    best = 1 + int(scores[1:].argmax())
-    peak = np.unravel_index(maps[best].argmax(), maps[best].shape)
-    row, column = ((int(p) + 0.5) * size / cells for p, size, cells in zip(peak, (64, 80), maps.shape[1:], strict=True))
+    _, _, odds = predictor.evidence(0)
+    peak = np.unravel_index(int(odds.argmax()), odds.shape)
+    row, column = ((int(p) + 0.5) * size / cells for p, size, cells in zip(peak, (64, 80), odds.shape, strict=True))
     assert len(regions.at(0, int(row), int(column))) == 1
 
 

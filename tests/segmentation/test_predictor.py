@@ -33,6 +33,21 @@ def _model(kind: str = "segmenter", head: HeadConfig = HEAD) -> LoadedHead:
     return LoadedHead(network.eval(), ModelHeader(kind, "m", CONFIG, head=head), head, "0" * 64, Path("m"))
 
 
+def test_what_speaks_for_a_finding_is_weighed_against_the_background() -> None:
+    head = HeadConfig(((1, "benign"), (2, "malignant"), (3, "normal")), working_size=64, background="normal")
+    model = _model("classifier", head)
+    torch.nn.init.normal_(model.network.head.get_parameter("out.weight"))
+    model.network.head.get_parameter("out.bias").data[2] = 50.0  # the background is by far the likeliest
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 60), np.uint8)
+    predictor = Predictor(pixels, model, device="cpu", kinds=("classifier",))
+    scores, maps = predictor.activations(0)
+    best, probability, odds = predictor.evidence(0)
+    assert best == int(scores[:2].argmax())
+    assert probability == pytest.approx(float(scores[best]))
+    shares = np.exp(maps - maps.max(0)) / np.exp(maps - maps.max(0)).sum(0)
+    np.testing.assert_allclose(odds, np.log(shares[:2].sum(0) / shares[2]), atol=1e-3)
+
+
 def test_public_names() -> None:
     assert [name for name in segmentation.__all__ if not hasattr(segmentation, name)] == []
     with pytest.raises(AttributeError, match="has no attribute 'segmend'; it has Predictor"):
@@ -131,6 +146,9 @@ def test_a_classifier_answers_with_classes_and_maps() -> None:
     assert scores.shape == (2,)
     assert float(scores.sum()) == pytest.approx(1)
     assert maps.shape == (2, 11, 16)
+    best, probability, odds = predictor.evidence(0)
+    assert (best, probability) == (int(scores.argmax()), pytest.approx(float(scores.max())))
+    np.testing.assert_allclose(odds, maps[best] - maps[1 - best], atol=1e-5)
     with pytest.raises(TypeError, match="only a segmenter"):
         predictor.probabilities(0)
     with pytest.raises(TypeError, match="only a classifier"):
