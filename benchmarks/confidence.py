@@ -37,7 +37,9 @@ from napari_ld.model.checkpoint import LoadedModel, load_model
 IMAGES = {"ceph": 8, "hand": 8, "fundus_disc": 16, "fundus_fovea": 16}  # of each fold, for each template
 LARGEST = 60.0  # errors in pixels of the working scale are cut here, so that the grossest do not rule the fit
 
-# Columns: level, margin, coarse and fine error in pixels of the working scale, fine error in the set's unit, confident.
+# Columns: level, margin, spread, coarse and fine error in pixels of the working scale, fine error in the set's
+# unit, confident.
+SEEN = {"coarse": (2, 3), "fine": (3, 4)}  # by stage: how many columns are evidence, and which is the error
 Answers = npt.NDArray[np.float64]
 
 
@@ -57,17 +59,18 @@ def answers(model: LoadedModel, data: EvaluationSet, template: str, names: Seque
         for coarse, fine in zip(matches, refine_plane(query, matches, query.params.search_sigma), strict=True):
             if coarse.position is not None and fine.position is not None:
                 off = np.array([coarse.position, fine.position]) - data.truth[plane][coarse.landmark]
-                seen = expected.evidence(coarse)
+                seen = expected.evidence(coarse, fine)
                 errors = (*np.hypot(*(off * scale).T), np.hypot(*(off[1] * data.scale(plane))))
-                yield [seen.level, seen.margin, *errors, float(coarse.status == "confident")]
+                yield [*seen.values, *errors, float(coarse.status == "confident")]
 
 
-def fit(sets: Sequence[Answers], column: int) -> PoissonRegressor:
-    """Expected error from level and margin; every set counts the same."""
-    x = np.concatenate([rows[:, :2] for rows in sets])
+def fit(sets: Sequence[Answers], stage: str) -> PoissonRegressor:
+    """Expected error of the coarse or the fine answer from what is known of it; every set counts the same."""
+    seen, column = SEEN[stage]
+    x = np.concatenate([rows[:, :seen] for rows in sets])
     y = np.concatenate([rows[:, column] for rows in sets]).clip(max=LARGEST)
     weight = np.concatenate([np.full(len(rows), 1 / len(rows)) for rows in sets])
-    return PoissonRegressor(alpha=1e-3, max_iter=2000).fit(x, y, sample_weight=weight / weight.mean())
+    return PoissonRegressor(alpha=1e-2, max_iter=2000).fit(x, y, sample_weight=weight / weight.mean())
 
 
 def auroc(flag: npt.NDArray[np.float64], wrong: npt.NDArray[np.bool_]) -> float:
@@ -81,8 +84,8 @@ def auroc(flag: npt.NDArray[np.float64], wrong: npt.NDArray[np.bool_]) -> float:
 
 def row_of(name: str, rows: Answers, others: Sequence[Answers], limit: float) -> dict[str, Any]:
     """Figures of one set, with coefficients from the others."""
-    expected = fit(others, 3).predict(rows[:, :2])
-    real, wrong, confident = rows[:, 3].clip(max=LARGEST), rows[:, 4] > limit, rows[:, 5] > 0
+    expected = fit(others, "fine").predict(rows[:, : SEEN["fine"][0]])
+    real, wrong, confident = rows[:, 4].clip(max=LARGEST), rows[:, 5] > limit, rows[:, 6] > 0
     deciles = np.array_split(np.argsort(expected, kind="stable"), 10)
     sure = [wrong[np.argsort(expected, kind="stable")[: round(len(rows) * share)]] for share in (0.25, 0.5, 0.75, 1)]
     return {
@@ -120,7 +123,7 @@ def main(arguments: list[str] | None = None) -> int:
         limit = 4.0 if sets[name].unit == "mm" else 5.0
         results.append(row_of(name, known, [rest for other, rest in found.items() if other != name], limit))
         print(results[-1])
-    fits = {stage: fit(list(found.values()), column) for stage, column in (("coarse", 2), ("fine", 3))}
+    fits = {stage: fit(list(found.values()), stage) for stage in SEEN}
     coefficients = {stage: [float(f.intercept_), *map(float, f.coef_)] for stage, f in fits.items()}
     print(coefficients)
     if options.output:

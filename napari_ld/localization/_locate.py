@@ -149,7 +149,9 @@ def _match(
     query: Query, match: CoarseMatch, stage: Stage, coarse: CoarseMatch, expected: ExpectedError | None
 ) -> Match:
     unit = "px" if query.source.spacing(match.plane) is None else "mm"
-    open_one = expected is not None and match.status in ("confident", "uncertain")
+    likely = None
+    if expected is not None and match.status in ("confident", "uncertain"):
+        likely = expected.of(coarse, match if stage == "fine" else None)
     return Match(
         query.landmarks[match.landmark],
         match.plane,
@@ -158,7 +160,7 @@ def _match(
         match.margin,
         match.status,
         stage,
-        expected_error=expected.of(coarse, stage) if expected is not None and open_one else None,
+        expected_error=likely,
         unit="mm" if unit == "mm" else "px",
         point=_within_image(query, match),
     )

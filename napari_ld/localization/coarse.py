@@ -26,7 +26,8 @@ class CoarseMatch:
     """What a stack kind decides for one landmark (index into the query) on one plane.
 
     ``mirrored``: the plane was judged to be mirrored, the mirrored templates found the place. ``point``: plane, row and
-    column in the stack, where the stack kind knows the place in space.
+    column in the stack, where the stack kind knows the place in space. ``spread``: how far from the place others score
+    nearly as well, in pixels at the working scale; the second search tells.
     """
 
     landmark: int
@@ -37,6 +38,7 @@ class CoarseMatch:
     status: Status
     mirrored: bool = False
     point: tuple[float, float, float] | None = None
+    spread: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

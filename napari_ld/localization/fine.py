@@ -26,6 +26,7 @@ from napari_ld.similarity import blur, cosine_rows, find_peaks, window_size
 __all__ = ["refine_plane"]
 
 Array = npt.NDArray[np.float64]
+_NEARLY = 0.02  # scores that differ by this are nearly the same
 _SEEN = 2.5  # a bell is seen up to this many sigmas
 
 
@@ -109,7 +110,9 @@ def _search_again(query: Query, matches: list[CoarseMatch], maps: list[_Map], se
         if gradients is not None:
             gradient = _Map(grid, query.combine(gradients, match.landmark).double().numpy()).at(finer)
             score = (score + weight * gradient) / (1 + weight)
-        found.append(_moved(query, match, finer, score, search_sigma))
+        bell = _prior(query, match, search_sigma, finer)
+        moved = _moved(query, match, finer, score, bell)
+        found.append(replace(moved, spread=_spread(query, moved, finer, score * bell)))
     return found
 
 
@@ -164,7 +167,7 @@ def _refine_one(
         similar = similarity(query, field, grid.places, zooms).view(*grid.shape, -1)
         total = total + stage.gradient_weight * query.combine(similar, match.landmark).double().numpy()
     score = total / (stage.coarse_weight + stage.encoder_weight + stage.gradient_weight)
-    return _moved(query, match, grid, score, stage.prior_sigma)
+    return _moved(query, match, grid, score, _prior(query, match, stage.prior_sigma, grid))
 
 
 def _similarity(query: Query, embedding: Embedding, templates: Tensor, sigma: float) -> Tensor:
@@ -175,9 +178,9 @@ def _similarity(query: Query, embedding: Embedding, templates: Tensor, sigma: fl
     return cosine_rows(rows, templates, query.levels).view(*embedding.vectors.shape[1:], -1)
 
 
-def _moved(query: Query, match: CoarseMatch, grid: _Grid, score: Array, prior_sigma: float) -> CoarseMatch:
+def _moved(query: Query, match: CoarseMatch, grid: _Grid, score: Array, bell: Array) -> CoarseMatch:
     """The match at the sub-cell peak of score times the bell around its present place, inside the image."""
-    weighted = np.clip(score, 0.0, None) * _prior(query, match, prior_sigma, grid)
+    weighted = np.clip(score, 0.0, None) * bell
     peaks = find_peaks(torch.from_numpy(weighted)[None], radius=0.0)
     shape = query.source.shape(match.plane)
     place = []
@@ -186,6 +189,14 @@ def _moved(query: Query, match: CoarseMatch, grid: _Grid, score: Array, prior_si
         place.append(float(np.clip(every[0] + peaks.cells[0, 0, axis] * step, 0.0, side - 1.0)))
     best = np.unravel_index(int(weighted.argmax()), weighted.shape)
     return replace(match, position=(place[0], place[1]), score=float(np.clip(score[best], -1.0, 1.0)))
+
+
+def _spread(query: Query, match: CoarseMatch, grid: _Grid, weighted: Array) -> float:
+    """How far from the match places score nearly as well, root mean square in pixels at the working scale."""
+    near = np.exp((weighted - weighted.max()) / _NEARLY)
+    scale, centre = query.source.scale(match.plane), _position(match)
+    down, right = (grid.rows - centre[0]) * scale[0], (grid.columns - centre[1]) * scale[1]
+    return float(np.sqrt((near * (down[:, None] ** 2 + right[None] ** 2)).sum() / near.sum()))
 
 
 def _prior(query: Query, match: CoarseMatch, sigma: float, grid: _Grid) -> Array:

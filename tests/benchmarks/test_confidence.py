@@ -9,17 +9,19 @@ from benchmarks.confidence import auroc, fit, row_of
 
 
 def made_up(seed: int, n: int = 4000) -> np.ndarray:
-    """Answers whose errors follow exp(3 - 4 level) exactly, up to exponential noise."""
+    """Answers whose errors follow exp(3 - 4 level + spread / 2), up to exponential noise."""
     rng = np.random.default_rng(seed)
     level, margin = rng.uniform(0.2, 1, n), rng.uniform(0, 0.2, n)
-    error = rng.exponential(np.exp(3 - 4 * level))
-    return np.stack([level, margin, error, error, error, (level > 0.7).astype(float)], axis=1)
+    spread = rng.uniform(0, 2, n)
+    error = rng.exponential(np.exp(3 - 4 * level + spread / 2))
+    return np.stack([level, margin, spread, error, error, error, (level > 0.7).astype(float)], axis=1)
 
 
 def test_fit_finds_the_law() -> None:
-    model = fit([made_up(0), made_up(1)], 3)
-    assert model.intercept_ == pytest.approx(3, abs=0.15)
-    assert model.coef_ == pytest.approx([-4, 0], abs=0.5)
+    model = fit([made_up(0), made_up(1)], "fine")
+    assert model.intercept_ == pytest.approx(3, abs=0.25)
+    assert model.coef_ == pytest.approx([-4, 0, 0.5], abs=0.5)
+    assert len(fit([made_up(0)], "coarse").coef_) == 2
 
 
 def test_auroc_by_counting_pairs() -> None:

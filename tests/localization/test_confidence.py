@@ -67,8 +67,8 @@ def test_params_refuse(make: Callable[[], object], message: str) -> None:
         make()
 
 
-def _coarse(score: float, margin: float = 0.1) -> CoarseMatch:
-    return CoarseMatch(0, 1, (90.0, 90.0), score, margin, "uncertain")
+def _coarse(score: float, margin: float = 0.1, spread: float | None = None) -> CoarseMatch:
+    return CoarseMatch(0, 1, (90.0, 90.0), score, margin, "uncertain", spread=spread)
 
 
 def test_expected_error_falls_with_score_and_margin_and_is_bounded(source_of: SourceOf, camera: np.ndarray) -> None:
@@ -76,9 +76,11 @@ def test_expected_error_falls_with_score_and_margin_and_is_bounded(source_of: So
     query = Query(source, [Template("eye", source, 0, (90.0, 90.0))], LocateParams())
     expected, zero = ExpectedError(query), background(query, 0)
     good, poor = zero + 0.9 * (1 - zero), zero + 0.6 * (1 - zero)
-    assert expected.of(_coarse(good), "fine") < expected.of(_coarse(poor), "fine")
-    assert expected.of(_coarse(good, 0.4), "coarse") < expected.of(_coarse(good, 0.0), "coarse")
-    assert expected.of(_coarse(-1.0), "fine") == pytest.approx(max(camera.shape) / 2)
+    sharp, blunt = _coarse(good, spread=2.0), _coarse(good, spread=20.0)
+    assert expected.of(_coarse(good), sharp) < expected.of(_coarse(poor), sharp)
+    assert expected.of(_coarse(good), sharp) < expected.of(_coarse(good), blunt)
+    assert expected.of(_coarse(good, 0.4)) < expected.of(_coarse(good, 0.0))
+    assert expected.of(_coarse(-1.0), blunt) == pytest.approx(max(camera.shape) / 2)
 
 
 def test_expected_error_is_in_millimetres_where_the_spacing_is_known(source_of: SourceOf, camera: np.ndarray) -> None:
