@@ -107,10 +107,10 @@ def training(window: Window) -> None:
     window.press("ld_train_header", "ld_train_estimate")
     window.until(lambda: not panel._training.estimating)
     window.save("training-start")
-    if panel._training.run is None:
-        window.press("ld_train_start")
+    window.press("ld_train_start")
     run = lambda: panel._training.run  # noqa: E731 - it is another one after the start
-    window.until(lambda: run() and run().step > 60 and panel._train.previews.preview is not None)
+    window.until(lambda: run() and run().phase == "running" and run().step > 10)
+    window.until(lambda: panel._train.previews.preview is not None)
     window.scroll(1)
     window.save("training-running")
     window.until(lambda: run().phase == "finished" and not run().held)
@@ -150,7 +150,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         for kind in ("SESSIONS", "RUNS", "ENCODERS"):
-            os.environ.setdefault(f"NAPARI_LD_{kind}", f"{name}/{kind.lower()}")
+            os.environ[f"NAPARI_LD_{kind}"] = f"{name}/{kind.lower()}"
         for wanted in options.pictures:
             window = Window(options.theme, options.out)
             PICTURES[wanted](window)
