@@ -92,7 +92,7 @@ class Round:
         """Let the event loop run."""
         hand().qWait(int(1000 * (seconds or self.seconds)))
 
-    def until(self, done: Callable[[], object], seconds: float = 300.0) -> None:
+    def until(self, done: Callable[[], object], seconds: float = 1200.0) -> None:
         """Let the event loop run until something is so."""
         end = time.monotonic() + seconds
         while not done():

@@ -123,6 +123,7 @@ def training(window: Window) -> None:
     window.until(lambda: session.encoder == run().path.name)
     panel._desk.propagate()
     window.until(lambda: not session.work.running and not session.open_tracks())
+    window.scroll(0)
     window.save("training-after")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Protocol
 
-from qtpy.QtCore import QPointF, QRectF, QSize, Qt
+from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPalette, QPen, QPolygonF, QResizeEvent
 from qtpy.QtWidgets import QGraphicsWidget, QLabel, QSizePolicy, QWidget
 
@@ -98,6 +98,8 @@ class PlotCurve(QWidget):
         super().__init__()
         self.setObjectName(name)
         self.setToolTip(tip)
+        self._shown: tuple[Points, int, str] = ((), 0, "")
+        self._dressed: tuple[str, QColor] | None = None
         self.setFixedHeight(_PLOT_HEIGHT)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self._title = QLabel(self)
@@ -114,8 +116,6 @@ class PlotCurve(QWidget):
         self._box.addItem(self._line)
         for item in (self._box, *self._axes):
             item.setParentItem(self._view.centralWidget)
-        self._shown: tuple[Points, int, str] = ((), 0, "")
-        self._dressed: tuple[str, QColor] | None = None
 
     def sizeHint(self) -> QSize:
         """As wide as there is room."""
@@ -131,6 +131,12 @@ class PlotCurve(QWidget):
         self._box.setGeometry(inner)
         self._axes[0].setGeometry(QRectF(0, inner.top(), _AXIS_WIDTH, inner.height()))
         self._axes[1].setGeometry(QRectF(inner.left(), inner.bottom(), inner.width(), _AXIS_HEIGHT))
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        """Follow the theme."""
+        super().changeEvent(event)
+        if event is not None and event.type() in (QEvent.Type.PaletteChange, QEvent.Type.StyleChange):
+            self._dress(self._shown[2])
 
     def _dress(self, title: str) -> None:
         import pyqtgraph

@@ -240,7 +240,7 @@ class TrainingForm(QWidget):
             return ""  # an estimate of another run says nothing of this one
         same = found.request.preset == self.preset and "schedule.steps" not in found.request.settings
         steps = steps or (found.steps if same else PRESETS[self.preset].steps)
-        return f"{in_words(found.minutes(steps))} on {found.device}, if little else goes on"
+        return f"{in_words(found.minutes(steps))} on {found.device}, as busy as it is now"
 
 
 def in_words(minutes: float) -> str:
