@@ -26,6 +26,7 @@ from src_train.methods.dira import DiRAParams, problems_of
 from src_train.methods.ld import LDParams, Weights
 from src_train.objectives.discrimination import ContrastParams
 from src_train.objectives.localized import LocalizedParams
+from src_train.objectives.shapes import ShapeParams
 from src_train.optimizers import OPTIMIZERS
 from src_train.schedules import RATES, Schedule
 
@@ -88,6 +89,7 @@ class TrainConfig:
     corruption: CorruptionParams = field(default_factory=CorruptionParams)
     lrc: LocalizedParams = field(default_factory=LocalizedParams)
     superpixels: SuperpixelParams = field(default_factory=SuperpixelParams)
+    shapes: ShapeParams = field(default_factory=ShapeParams)
     evaluation: Evaluation = field(default_factory=Evaluation)
 
 

@@ -18,6 +18,7 @@ from src_train.objectives.discrimination import BASES
 _GIVEN = {
     "": ("method", "name", "licence", "data", "data_weights", "exclude", "init", "device", "norm"),
     "evaluation": ("landmarks", "masks", "images"),
+    "shapes": ("masks",),
 }
 _COMMON = ("schedule", "views", "evaluation")
 # Those of a method that checks them itself.

@@ -15,6 +15,7 @@ from src_train.methods.contrast import build_barlow, build_densecl, build_moco, 
 from src_train.methods.dira import build_dira
 from src_train.methods.ld import build_ld, build_published_ld
 from src_train.methods.lrc import add_lrc
+from src_train.methods.shapes import add_shapes
 from src_train.protocol import Method
 from src_train.schedules import Schedule
 
@@ -89,6 +90,12 @@ ADD_ONS: dict[str, Entry] = {
         add_lrc,
         ("lrc",),
         ("superpixels",),
+    ),
+    "shapes": Entry(
+        "shape prior: the first cluster shall look like masks of another modality (with ld)",
+        "add-on: shape-guided segmentation of Local Discrimination, arXiv 2108.09440 v1",
+        add_shapes,
+        ("shapes",),
     ),
 }
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from skimage.io import imsave
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -31,8 +32,10 @@ from src_train.objectives.discrimination import ContrastParams, level_dims
 from src_train.protocol import Method, OptimGroup, OptimizerParams, Phase, StepContext
 from src_train.schedules import Schedule
 
-NAMES = [*METHODS, *(f"{base}+{add_on}" for base in ("moco", "ld", "dira") for add_on in ADD_ONS)]
-SMALL = {
+# The shape prior needs clusters.
+_PAIRS = [(base, add_on) for base in ("moco", "ld", "dira") for add_on in ADD_ONS if base == "ld" or add_on != "shapes"]
+NAMES = [*METHODS, *(f"{base}+{add_on}" for base, add_on in _PAIRS)]
+SMALL: dict[str, dict[str, Any]] = {
     "schedule": {"steps": 60, "couples": 2, "warmup": 1, "learning_rate": 2e-3, "average": 0.5},
     "views": {"size": 64},
     "losses": {"points": 32, "grid": 4},
@@ -40,6 +43,14 @@ SMALL = {
     "lrc": {"dim": 16, "regions": 8, "cells": 8},
     "dira": {"width": 4},
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _masks(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A mask of another modality for the shape prior."""
+    path = tmp_path_factory.mktemp("masks") / "0.png"
+    imsave(path, np.kron(np.eye(8), np.ones((8, 8))).astype(np.uint8) * 255, check_contrast=False)
+    SMALL["shapes"] = {"masks": [str(path)]}
 
 
 def _plane(seed: int) -> Plane:
