@@ -1,9 +1,9 @@
 """How well structures are found without an example, with one outlined example, and with one click.
 
-``python -m benchmarks.lesions [--structures hard_exudate] [--ways click] [--output FILE]``; settings stand in
-``proposals.toml``. OUTPUT keeps the rows of other structures and ways, so that it can be made in slices. The encoder
-has seen the images, without labels; the untrained one has the same architecture. Images that settings were chosen on
-are left out.
+``python -m benchmarks.lesions [--structures hard_exudate] [--ways click] [--images 4] [--examples 1] [--output FILE]``;
+settings stand in ``proposals.toml``. OUTPUT keeps the rows of other structures and ways, so that it can be made in
+slices. The encoder has seen the images, without labels; the untrained one has the same architecture. Images that
+settings were chosen on are left out.
 """
 
 from __future__ import annotations
@@ -167,7 +167,8 @@ WAYS: dict[str, Callable[[dict[str, Any], Sequence[Case], Sequence[FeatureSource
 
 def error_ratio(ours: Sequence[Array], other: Sequence[Array], resamples: int, seed: int) -> tuple[float, float, float]:
     """``1 - score`` of ours over that of the other, with its 95 % interval by resampling images of both together."""
-    errors = np.array([[1 - np.nanmean(values) for values in method] for method in (ours, other)])
+    seen = [place for place, values in enumerate(ours) if len(values)]
+    errors = np.array([[1 - np.mean(method[place]) for place in seen] for method in (ours, other)])
     errors = errors[:, ~np.isnan(errors).any(axis=0)]
     places = np.random.default_rng(seed).integers(0, errors.shape[1], (resamples, errors.shape[1]))
     sums = errors[:, places].sum(axis=2)
@@ -186,8 +187,9 @@ def run(settings: dict[str, Any], structures: Sequence[str], ways: Sequence[str]
         for way in ways:
             found = {key: WAYS[way](settings, seen, own) for key, own in sources.items()}
             row: dict[str, Any] = {"structure": name, "way": way, "images": len(seen)}
+            row["examples"] = 0 if way == "none" else min(settings["lesions"]["examples"], len(seen))
             for key, values in found.items():
-                parts = values if way == "none" else [np.nanmean(one, keepdims=True) for one in values]
+                parts = values if way == "none" else [one.mean(keepdims=True) for one in values if len(one)]
                 row[key] = [round(float(value), 4) for value in np.nanmean(parts, axis=0)]
                 row[f"{key}, by image"] = [[round(float(value), 4) for value in one] for one in values]
             judged = {key: [one[1:2] if way == "none" else one for one in values] for key, values in found.items()}
@@ -204,8 +206,11 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--structures", nargs="+", choices=list(settings["structures"]), default=settings["structures"])
     parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
+    parser.add_argument("--images", type=int, default=settings["lesions"]["images"], help="of each structure")
+    parser.add_argument("--examples", type=int, default=settings["lesions"]["examples"], help="the first of them")
     parser.add_argument("--output")
     given = parser.parse_args(arguments)
+    settings["lesions"] |= {"images": given.images, "examples": given.examples}
     rows = run(settings, list(given.structures), given.ways)
     if given.output:
         write_rows(given.output, settings, "lesions", rows, ("structure", "way"))

@@ -53,6 +53,7 @@ class AcceptedLayer:
         self._image: ImageLayer | None = None
         self.layer: Labels | None = None
         self._class = 0
+        self._unseen: int | None = None  # the plane that was visible when pixels were written that are not drawn yet
         review.painted.connect(self._on_painted)
 
     def close(self) -> None:
@@ -102,7 +103,7 @@ class AcceptedLayer:
             part = slice(box.top, box.bottom), slice(box.left, box.right)
             pixels = layer.data[plane] if layer.ndim == 3 else layer.data
             pixels[part] = book.labels(plane, box)
-        layer.refresh(extent=False, thumbnail=False)
+        self._unseen = layers.visible_plane(self._viewer, layer)
 
     def _make(self) -> None:
         from napari.utils.colormaps import DirectLabelColormap
@@ -126,8 +127,15 @@ class AcceptedLayer:
         if active is not None:
             self._viewer.layers.selection.active = active
 
-    def show_class(self) -> None:
-        """Let napari's brush paint the present class when that changed; what a person chose for the brush stays."""
+    def draw(self) -> None:
+        """Show what was written, and let napari's brush paint the present class when that changed.
+
+        A decision usually leads to another plane, and going there shows what was written anyway. What a person chose
+        for the brush stays.
+        """
+        if self.layer is not None and self._unseen == layers.visible_plane(self._viewer, self.layer):
+            self.layer.refresh(extent=False, thumbnail=False)
+        self._unseen = None
         if self.layer is not None and self._class != self._review.label:
             self._class = self._review.label
             self.layer.selected_label = self._class

@@ -203,7 +203,7 @@ class ReviewDesk(QObject):
             if self._outlines.layer is None:
                 self._outlines.activate()
         self._outlines.draw()
-        self._accepted.show_class()
+        self._accepted.draw()
 
     def show_view(self, kind: str) -> None:
         """Show one of the views; ``""`` takes it away."""

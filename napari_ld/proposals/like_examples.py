@@ -43,6 +43,8 @@ _STEERED_SPREAD = 1.5  # the same with counter-examples: a person says where the
 _OWN_SPREAD = 3.0  # the same once the rule is the plane's own
 _OWN_GAIN = np.float32(3.0)  # its log-odds are shrunk by the ridge; they are stretched to be as sure as the examples'
 _OWN_SMOOTHING = 1 / 128  # sigma, as a part of the longest side, of the odds of the plane's own rule
+_SPECK = 0.05  # of the usual part of the examples: what is smaller is left out
+_SPECKS_AT_MOST = 0.002  # part of the plane: of a large example small ones are still found
 _LEAST_PART = 0.5  # value of a part, against the best one, from which on it is kept beside an example of one part
 
 
@@ -264,7 +266,7 @@ def regions_like(source: FeatureSource, evidence: PlaneEvidence, model: ExampleM
 
 def regions_of_score(source: FeatureSource, evidence: PlaneEvidence, score: Array, model: ExampleModel) -> list[Region]:
     """Connected parts of a score map (rows, columns) above the threshold; specks beside large examples are left out."""
-    smallest = max(1, round(0.05 * model.area * score.size))
+    smallest = max(1, round(min(_SPECK * model.area, _SPECKS_AT_MOST) * score.size))
     chosen = ndimage.binary_fill_holes(score > model.params.threshold)
     return regions_of_mask(source, evidence, chosen, score, kind="like_examples", smallest=smallest)
 

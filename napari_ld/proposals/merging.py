@@ -39,7 +39,7 @@ class MergeParams:
     embedding: float = 0.004
     boundary: float = 0.1
     embedding_size: float = 200.0
-    size_power: float = 0.75
+    size_power: float = 1.0
     length_power: float = 0.5
 
     def __post_init__(self) -> None:

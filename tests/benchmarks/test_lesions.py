@@ -39,8 +39,8 @@ def test_recall_counts_structures_within_the_first_proposals() -> None:
 
 
 def test_ratio_of_errors_is_paired() -> None:
-    ours = [np.array([0.8]), np.array([0.6]), np.array([0.9])]
-    other = [np.array([0.6]), np.array([0.2]), np.array([0.8])]
+    ours = [np.zeros(0), np.array([0.8]), np.array([0.6]), np.array([0.9])]
+    other = [np.zeros(0), np.array([0.6]), np.array([0.2]), np.array([0.8])]
     assert error_ratio(ours, other, 200, 0) == pytest.approx((0.5, 0.5, 0.5))
 
 

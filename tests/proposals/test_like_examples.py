@@ -130,6 +130,18 @@ def test_parts_along_the_border_and_lesser_parts_are_left_out() -> None:
     assert uneven.mask[52, 66]
 
 
+def test_a_small_structure_is_found_by_a_large_example(centred_model: LoadedModel) -> None:
+    rows, columns = np.ogrid[:96, :112]
+    large = (rows - 48) ** 2 / 1600 + (columns - 56) ** 2 / 2000 < 1
+    pixels, small = scene(1, ((50, 30),))
+    drawn = (50 + 90 * large + np.random.default_rng(0).normal(0, 4, large.shape)).clip(0, 255).astype(np.uint8)
+    source = FeatureSource([Image(drawn, "yx"), Image(pixels, "yx")], centred_model)
+    regions = propose_regions(
+        source, "like_examples", examples=[Example(source, 0, mask=Mask.from_array(large))], planes=[1]
+    )
+    assert dice(regions.label_map(1, (96, 112)) > 0, small) > 0.7
+
+
 def test_rule_of_the_plane_itself() -> None:
     random = np.random.default_rng(0)
     truth = hill(30, 40, 12) > 4
