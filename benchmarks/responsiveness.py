@@ -266,6 +266,11 @@ def one_round(seconds: float, variables: dict[str, str]) -> dict[str, Any]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
+def _load() -> list[float]:
+    """Processes that wanted to run during the last minute, where the system counts them."""
+    return [round(os.getloadavg()[0], 1)] if hasattr(os, "getloadavg") else []
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.responsiveness", description=__doc__)
@@ -283,13 +288,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if variables is None:
             print("no display, and no Xvfb: nothing was measured", file=sys.stderr)
             return 1
-        rounds = [one_round(options.seconds, dict(variables)) for _ in range(options.rounds)]
+        rounds, load = [], [*_load()]
+        for _ in range(options.rounds):
+            rounds.append(one_round(options.seconds, dict(variables)))
+            load += _load()
     rows = summary(rounds)
     stops = [one["stop_acknowledged_s"] for one in rounds]
     print(table(rows))
     print(f"Stop acknowledged after {min(stops):.2f} to {max(stops):.2f} s")
     if options.output:
-        settings = {"rounds": options.rounds, "seconds": options.seconds, "planes": _PLANES, "side": _SIDE, "seed": 0}
+        settings: dict[str, Any] = {
+            "rounds": options.rounds,
+            "seconds": options.seconds,
+            "planes": _PLANES,
+            "side": _SIDE,
+            "seed": 0,
+        }
+        settings["load_averages"] = load  # of the machine, before and after each round
         write_results(options.output, {"settings": settings, "results": rows, "stop_acknowledged_s": stops})
     return 0
 

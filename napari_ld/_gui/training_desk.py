@@ -193,7 +193,9 @@ class TrainingDesk(QObject):
             return
         if command == "stop":
             self._stops.add(self.chosen)
-        self._try(partial(wish, self.chosen, command))
+        if self._try(partial(wish, self.chosen, command)):
+            self._watches[self.chosen].wished(command)
+            self.runs_changed.emit()
 
     def discard(self) -> None:
         """Delete the chosen run."""

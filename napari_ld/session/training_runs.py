@@ -190,6 +190,12 @@ class RunWatch:
         self._gone_before = False
         self.state = replace(self.state, phase="starting", error="", seconds_left=None, held=True)
 
+    def wished(self, command: str) -> None:
+        """The process was asked to ``pause`` or ``stop``: shown at once, before it answers."""
+        phase = {"pause": "pausing", "stop": "stopping"}.get(command)
+        if phase and self.state.alive:
+            self.state = replace(self.state, phase=phase)
+
     def _lives(self) -> bool:
         return any(holder_of(self.state.path / name) is not None for name in ("lock", LAUNCH_FILE))
 

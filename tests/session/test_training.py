@@ -84,6 +84,8 @@ def test_a_run_is_followed_by_what_it_appends(run: Path) -> None:
         _append(run, {"event": event, "step": 2})
         assert watch.look().phase == phase
     assert not watch.state.alive
+    watch.wished("stop")
+    assert watch.state.phase == "stopped"  # nobody is there who could be asked
     assert RunWatch(run).look() == watch.state  # who comes later sees the same
 
 
@@ -153,6 +155,19 @@ def test_an_attempt_that_is_begun_anew_is_read_from_its_start(run: Path) -> None
     assert watch.look().step == 4
     _append(run, {"event": "loading"})
     assert watch.look().phase == "starting"
+
+
+def test_a_wish_is_shown_before_it_is_answered(run: Path) -> None:
+    _append(run, {"event": "started", "step": 0, "steps": 4})
+    watch = RunWatch(run)
+    watch.look()
+    for command, phase in (("pause", "pausing"), ("run", "pausing"), ("stop", "stopping")):
+        watch.wished(command)
+        assert watch.state.phase == phase
+    _append(run, {"event": "step", "step": 1, "steps": 4, "loss": 1.0})
+    assert watch.look().phase == "stopping"  # a step that was under way ends
+    _append(run, {"event": "stopped", "step": 1})
+    assert watch.look().phase == "stopped"
 
 
 def test_wishes_are_what_training_reads(run: Path) -> None:
