@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_ld._types import Embedding, Image, Position
+from napari_ld.errors import ModelFileError
 from napari_ld.torch_loading import load_torch
 
 __all__ = ["Anchor", "Preview", "PreviewRequest", "preview", "turned_back"]
@@ -77,7 +78,7 @@ class Preview:
 
 
 def preview(request: PreviewRequest, cancelled: Callable[[], bool]) -> Iterator[Preview]:
-    """Embed the plane, the anchor's and that of the click, and colour the first.
+    """Embed the plane, the anchor's and that of the click, and colour the first; nothing when the encoder is gone.
 
     Raises
     ------
@@ -94,7 +95,13 @@ def preview(request: PreviewRequest, cancelled: Callable[[], bool]) -> Iterator[
     anchored = request.anchor.plane if request.anchor else request.plane
     clicked = request.clicked[0] if request.clicked else request.plane
     planes = sorted({request.plane, anchored, clicked})
-    source = FeatureSource(_only(request.image, planes), load_model(request.encoder), device=request.device)
+    try:
+        model = load_model(request.encoder)
+    except (ModelFileError, OSError):
+        if not request.encoder.exists():
+            return  # the run was discarded meanwhile
+        raise
+    source = FeatureSource(_only(request.image, planes), model, device=request.device)
     seen = {plane: source.plane(number, cancelled) for number, plane in enumerate(planes)}
     basis = common_basis([seen[anchored]], 3)
     scores = basis.project(seen[anchored]).reshape(3, -1)

@@ -77,6 +77,8 @@ def test_colours_stay_while_the_encoder_changes_a_little(
 def test_looks_end_early_and_damaged_encoders_are_told(request_: PreviewRequest) -> None:
     with pytest.raises(Cancelled, match="cancelled"):
         list(preview(request_, lambda: True))
+    request_.encoder.unlink()
+    assert list(preview(request_, lambda: False)) == []  # its run was discarded meanwhile
     request_.encoder.write_bytes(b"torn")
     with pytest.raises(ModelFileError, match=r"encoder\.safetensors"):
         list(preview(request_, lambda: False))
