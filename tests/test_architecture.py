@@ -26,6 +26,7 @@ ROOMS = [
     "napari_ld/_npe2.py",
     "napari_ld/_sample_data.py",
     "napari_ld/_types.py",
+    "napari_ld/adaptation.py",
     "napari_ld/cli",
     "napari_ld/embedding",
     "napari_ld/errors.py",

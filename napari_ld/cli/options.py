@@ -50,6 +50,14 @@ Window = Annotated[
         metavar="PRESET|LOW,HIGH", help="What the encoder sees of CT, e.g. lung or -160,240; default: percentiles."
     ),
 ]
+Adapt = Annotated[
+    bool,
+    typer.Option(
+        "--adapt",
+        help="'images': learn from the templates what tells each landmark from its surroundings; where there is only "
+        "one, from the surest answers on IMAGES too. Takes seconds.",
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that are there already.")]
 
 

@@ -22,10 +22,12 @@ from torch.nn import functional
 
 from napari_ld.similarity import band_matrix
 
-__all__ = ["BIN", "REACH", "descriptors", "orientation_maps"]
+__all__ = ["BIN", "LENGTH", "REACH", "descriptors", "orientation_maps"]
 
 BIN = 12  # pixels of one of the 4 x 4 bins
 REACH = 3 * BIN  # how far a descriptor sees, in pixels, at most: half of the bins, their ramps and the filters
+
+LENGTH = 128  # of a descriptor
 
 _STEP = 2  # pixels of a cell of the maps
 _ORIENTATIONS = 8

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from napari_ld._types import Match, Stage
+from napari_ld.adaptation import ADAPTABLE_KINDS
 from napari_ld.embedding.source import FeatureSource
 from napari_ld.embedding.tiling import check_cancelled
 from napari_ld.errors import ConfigError, ImageError
@@ -12,6 +14,8 @@ from napari_ld.localization.coarse import CoarseMatch
 from napari_ld.localization.expected_error import ExpectedError
 from napari_ld.localization.fine import refine_plane
 from napari_ld.localization.images import search_images
+from napari_ld.localization.laterality import of_both_sides
+from napari_ld.localization.lessons import lessons
 from napari_ld.localization.params import LocateParams
 from napari_ld.localization.query import Query, Template
 from napari_ld.localization.timelapse import search_timelapse
@@ -92,7 +96,7 @@ def locate(
     Raises
     ------
     ConfigError
-        For an unknown stack kind, or templates of another encoder.
+        For an unknown stack kind, templates of another encoder, or adaptation to a kind other than ``images``.
     LandmarkError
         Without templates, or for a template outside its image.
     ImageError
@@ -102,11 +106,17 @@ def locate(
     """
     if stack_kind not in STACK_KINDS:
         raise ConfigError(f"unknown stack kind {stack_kind!r}: expected one of {', '.join(STACK_KINDS)}")
+    params = LocateParams() if params is None else params
+    if params.adapt is not None and stack_kind not in ADAPTABLE_KINDS:
+        kinds = ", ".join(ADAPTABLE_KINDS)
+        raise ConfigError(f"adaptation is for the stack kind {kinds}, not {stack_kind!r}: leave it out")
     wanted = list(range(source.n_planes) if planes is None else dict.fromkeys(planes))
     for plane in wanted:
         if not 0 <= plane < source.n_planes:
             raise ImageError(f"plane {plane} was asked for; there are planes 0 to {source.n_planes - 1}")
-    query = Query(source, templates, LocateParams() if params is None else params, cancelled)
+    query = Query(source, templates, params, cancelled)
+    if params.adapt is not None and params.mirror and of_both_sides(query):
+        query = Query(source, templates, replace(params, adapt=None), cancelled)
     return STACK_KINDS[stack_kind](query, wanted, refine, progress) if wanted else iter(())
 
 
@@ -129,6 +139,8 @@ def _search(
             _report(progress, done, total)
     if search_sigma is None:
         return
+    if query.params.adapt is not None:
+        query.learn_from(lessons(query))
     for matches in by_plane.values():
         check_cancelled(query.cancelled)
         for coarse, match in zip(matches, refine_plane(query, matches, search_sigma), strict=True):

@@ -18,6 +18,7 @@ from torch import Tensor
 from napari_ld._types import Embedding, Position
 from napari_ld.embedding.resampling import crop_window
 from napari_ld.localization.coarse import CoarseMatch, coarse_map
+from napari_ld.localization.detectors import Detectors, comparable_cells, fine_detectors, search_detectors
 from napari_ld.localization.gradients import GradientField, similarity, usable_zooms
 from napari_ld.localization.params import FineStage
 from napari_ld.localization.query import Query
@@ -64,6 +65,15 @@ class _Map:
         return np.asarray(ndimage.map_coordinates(self.values, cells, order=3, mode="nearest"), np.float64)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Whole:
+    """A plane at the working scale: similarity with each landmark, and comparable cells (h * w, D) for detectors."""
+
+    grid: _Grid
+    similar: dict[int, _Map]
+    cells: Tensor | None
+
+
 def refine_plane(query: Query, matches: Sequence[CoarseMatch], search_sigma: float) -> list[CoarseMatch]:
     """Refine all matches of one plane, step by step; absent and verified ones stay as they are.
 
@@ -83,34 +93,42 @@ def refine_plane(query: Query, matches: Sequence[CoarseMatch], search_sigma: flo
     if refined[open_ones[0]].mirrored:
         query = query.mirrored
     found = [refined[k] for k in open_ones]
-    similar = coarse_map(query.source, found[0].plane, query)
-    grid = _regular(*query.source.index_geometry(found[0].plane), (similar.shape[0], similar.shape[1]))
-    maps = [_Map(grid, query.combine(similar, match.landmark).double().numpy()) for match in found]
-    found = _search_again(query, found, maps, search_sigma)
+    whole = _look_at(query, found)
+    found = _search_again(query, found, whole, search_sigma)
     for stage in query.params.fine:
         embeddings = _embeddings(query, found, stage)
         found = [
-            _refine_one(query, match, stage, embedding, coarse)
-            for match, embedding, coarse in zip(found, embeddings, maps, strict=True)
+            _refine_one(query, match, stage, embedding, whole)
+            for match, embedding in zip(found, embeddings, strict=True)
         ]
     for k, match in zip(open_ones, found, strict=True):
         refined[k] = match
     return refined
 
 
-def _search_again(query: Query, matches: list[CoarseMatch], maps: list[_Map], search_sigma: float) -> list[CoarseMatch]:
+def _look_at(query: Query, matches: list[CoarseMatch]) -> _Whole:
+    plane = matches[0].plane
+    similar = coarse_map(query.source, plane, query)
+    grid = _regular(*query.source.index_geometry(plane), (similar.shape[0], similar.shape[1]))
+    maps = {m.landmark: _Map(grid, query.combine(similar, m.landmark).double().numpy()) for m in matches}
+    cells = None if query.params.adapt is None else comparable_cells(query, query.source, plane)
+    return _Whole(grid, maps, cells)
+
+
+def _search_again(query: Query, matches: list[CoarseMatch], whole: _Whole, search_sigma: float) -> list[CoarseMatch]:
     """Find the places again, with gradients beside the embedding."""
-    weight = query.params.gradient_weight
-    grid = _around(query, matches, maps[0].grid, search_sigma)
+    weight, plane = query.params.gradient_weight, matches[0].plane
+    grid = _around(query, matches, whole.grid, search_sigma)
     finer = _Grid(_halved(grid.rows), _halved(grid.columns))
-    gradients = _gradients_on(query, matches[0].plane, grid) if weight > 0 else None
+    gradients = _gradients_on(query, plane, grid, query.params.gradient_zooms) if weight > 0 else None
+    detectors = search_detectors(query, gradients.zooms) if gradients is not None else None
     found = []
-    for match, coarse in zip(matches, maps, strict=True):
-        score = coarse.at(finer)
+    for match in matches:
+        score, total = whole.similar[match.landmark].at(finer), 1.0
         if gradients is not None:
-            gradient = _Map(grid, query.combine(gradients, match.landmark).double().numpy()).at(finer)
-            score = (score + weight * gradient) / (1 + weight)
-        bell = _prior(query, match, search_sigma, finer)
+            values, kinds = _evidence(query, match.landmark, whole, gradients, detectors)
+            score, total = score + weight * _Map(grid, values).at(finer), total + weight * kinds
+        score, bell = score / total, _prior(query, match, search_sigma, finer)
         moved = _moved(query, match, finer, score, bell)
         found.append(replace(moved, spread=_spread(query, moved, finer, score * bell)))
     return found
@@ -130,11 +148,33 @@ def _halved(values: Array) -> Array:
     return np.linspace(values[0], values[-1], 2 * len(values) - 1)
 
 
-def _gradients_on(query: Query, plane: int, grid: _Grid) -> Tensor:
-    """Gradient similarity (h, w, T) on a grid."""
-    zooms = usable_zooms(query, plane, query.params.gradient_zooms)
-    field = GradientField(query.source, plane, grid.places, zooms)
-    return similarity(query, field, grid.places, zooms).view(*grid.shape, -1)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Gradients:
+    """Gradient descriptors (h * w, 128) on a grid, one tensor per zoom, and their similarity (h, w, T)."""
+
+    grid: _Grid
+    zooms: tuple[float, ...]
+    seen: list[Tensor]
+    similar: Tensor
+
+
+def _gradients_on(query: Query, plane: int, grid: _Grid, zooms: Sequence[float]) -> _Gradients:
+    usable = usable_zooms(query, plane, zooms)
+    seen = GradientField(query.source, plane, grid.places, usable).vectors(grid.places)
+    return _Gradients(grid, usable, seen, similarity(query, seen, usable).view(*grid.shape, -1))
+
+
+def _evidence(
+    query: Query, landmark: int, whole: _Whole, gradients: _Gradients, detectors: Detectors | None
+) -> tuple[Array, float]:
+    """What gradients and, if there are any, detectors say on a grid, (h, w), and the weight of both together."""
+    values = query.combine(gradients.similar, landmark).double().numpy()
+    if detectors is None or whole.cells is None:
+        return values, 1.0
+    by_cell = (whole.cells @ detectors.cells[:, landmark]).double().numpy().reshape(whole.grid.shape)
+    by_gradient = torch.cat(gradients.seen, dim=1) @ detectors.gradients[:, landmark] + detectors.offsets[landmark]
+    answer = _Map(whole.grid, by_cell).at(gradients.grid) + by_gradient.double().numpy().reshape(gradients.grid.shape)
+    return values + detectors.weight * answer.clip(min=0), 1.0 + detectors.weight
 
 
 def _between(values: Array, low: float, high: float) -> Array:
@@ -154,20 +194,20 @@ def _embeddings(query: Query, matches: list[CoarseMatch], stage: FineStage) -> l
 
 
 def _refine_one(
-    query: Query, match: CoarseMatch, stage: FineStage, embedding: Embedding | None, coarse: _Map
+    query: Query, match: CoarseMatch, stage: FineStage, embedding: Embedding | None, whole: _Whole
 ) -> CoarseMatch:
     grid = _window_grid(query, match, stage) if embedding is None else _grid_of(embedding)
-    total = stage.coarse_weight * coarse.at(grid)
+    score, total = stage.coarse_weight * whole.similar[match.landmark].at(grid), stage.coarse_weight
     if embedding is not None:
         similar = _similarity(query, embedding, query.fine(stage), stage.sigma)
-        total = total + stage.encoder_weight * query.combine(similar, match.landmark).double().numpy()
+        score = score + stage.encoder_weight * query.combine(similar, match.landmark).double().numpy()
+        total += stage.encoder_weight
     if stage.gradient_weight > 0:
-        zooms = usable_zooms(query, match.plane, stage.gradient_zooms)
-        field = GradientField(query.source, match.plane, grid.places, zooms)
-        similar = similarity(query, field, grid.places, zooms).view(*grid.shape, -1)
-        total = total + stage.gradient_weight * query.combine(similar, match.landmark).double().numpy()
-    score = total / (stage.coarse_weight + stage.encoder_weight + stage.gradient_weight)
-    return _moved(query, match, grid, score, _prior(query, match, stage.prior_sigma, grid))
+        gradients = _gradients_on(query, match.plane, grid, stage.gradient_zooms)
+        detectors = fine_detectors(query, stage, gradients.zooms)
+        values, kinds = _evidence(query, match.landmark, whole, gradients, detectors)
+        score, total = score + stage.gradient_weight * values, total + stage.gradient_weight * kinds
+    return _moved(query, match, grid, score / total, _prior(query, match, stage.prior_sigma, grid))
 
 
 def _similarity(query: Query, embedding: Embedding, templates: Tensor, sigma: float) -> Tensor:

@@ -66,12 +66,17 @@ def template_vectors(query: Query, zoom: float) -> Tensor:
     return query.descriptors[zoom]
 
 
-def similarity(query: Query, field: GradientField, places: Array, zooms: Sequence[float]) -> Tensor:
-    """Square of the mean cosine (N, T), over the zooms of ``field``, between places and templates; 0 below 0.
+def similarity(query: Query, seen: Sequence[Tensor], zooms: Sequence[float]) -> Tensor:
+    """Square of the mean cosine (N, T), over the zooms, between places and templates; 0 below 0.
 
     The square lets a good match decide and a poor one, whose differences are noise, say little.
+
+    Parameters
+    ----------
+    seen : sequence of (N, 128) tensor
+        Descriptors of the places, one tensor per zoom.
     """
-    pairs = zip(field.vectors(places), zooms, strict=True)
+    pairs = zip(seen, zooms, strict=True)
     cosines = torch.stack([vectors @ template_vectors(query, zoom).T for vectors, zoom in pairs]).mean(0)
     return cosines.clamp_min(0).square()
 

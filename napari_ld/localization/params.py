@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from napari_ld.adaptation import AdaptParams
 from napari_ld.embedding.index import DEFAULT_POOLING_SIGMA
 from napari_ld.errors import ConfigError
 
@@ -122,6 +123,10 @@ class LocateParams:
         ``volume``: what a typical movement costs, in units of the score.
     slice_switch : float
         ``volume``: what a change between present and absent costs, in units of the score.
+    adapt : AdaptParams, optional
+        ``images``: learn from the templates what tells each landmark from its surroundings, and use it in the
+        refinement, unless ``mirror`` is on and they are of both sides; see :mod:`napari_ld.adaptation`. None: only
+        compare.
     """
 
     coarse_sigma: float = DEFAULT_POOLING_SIGMA
@@ -147,6 +152,7 @@ class LocateParams:
     slice_drift_pixels: float = 8.0
     slice_continuity: float = 0.05
     slice_switch: float = 0.05
+    adapt: AdaptParams | None = None
 
     def __post_init__(self) -> None:
         if self.combine not in COMBINATIONS:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,6 +38,8 @@ class Template:
         Stored pixels.
     depth : float, optional
         ``volumes``: the plane within its image with its fraction, where the point lies between two.
+    lesson : bool
+        With adaptation: whether detectors learn from it too.
     """
 
     landmark: str
@@ -44,6 +47,7 @@ class Template:
     plane: int
     position: Position
     depth: float | None = None
+    lesson: bool = True
 
 
 class Query:
@@ -76,24 +80,33 @@ class Query:
         self.templates = tuple(templates)
         self.params = params
         self.cancelled = cancelled
+        self._lessons = tuple(template for template in self.templates if template.lesson)
+        self._straight: Query | None = None
         self.landmarks = tuple(dict.fromkeys(template.landmark for template in templates))
         dims = source.model.header.config.level_dims
         equal = LevelWeights.equal(dims).weights
         self.levels = LevelWeights(dims, params.level_weights or equal, params.separate_levels)
         self.descriptors: dict[float, Tensor] = {}  # (T, 128) by zoom, see napari_ld.localization.gradients
         self.backgrounds: dict[int, float] = {}  # by landmark, see napari_ld.localization.confidence
+        self.detectors: dict[Any, Any] = {}  # see napari_ld.localization.detectors
         self._fine: dict[FineStage, Tensor] = {}
         self._rows: dict[tuple[int, int], Tensor] = {}
 
     @cached_property
     def mirrored(self) -> Query:
         """The same search with the templates' planes mirrored left-right."""
-        twins = []
-        for template in self.templates:
-            row, column = template.position
-            last = template.source.shape(template.plane)[1] - 1
-            twins.append(Template(template.landmark, template.source.mirrored(template.plane), 0, (row, last - column)))
-        return Query(self.source, twins, self.params, self.cancelled)
+        query = Query(self.source, [_twin(template) for template in self.templates], self.params, self.cancelled)
+        query._straight = self
+        return query
+
+    @property
+    def lessons(self) -> tuple[Template, ...]:
+        """Templates from which detectors learn, see :mod:`napari_ld.localization.lessons`."""
+        return self._lessons if self._straight is None else tuple(_twin(lesson) for lesson in self._straight.lessons)
+
+    def learn_from(self, lessons: Sequence[Template]) -> None:
+        """Let detectors learn from these, and from their mirrored twins where planes are mirrored."""
+        self._lessons = tuple(lessons)
 
     @cached_property
     def coarse(self) -> Tensor:
@@ -145,6 +158,14 @@ class Query:
         zoom = self.zoom(template.source, template.plane, stage)
         crops = template.source.crops(template.plane, [template.position], stage.size, zoom, cancelled=self.cancelled)
         return _pool(crops[0], template, stage.sigma)
+
+
+def _twin(template: Template) -> Template:
+    """The template on its plane mirrored left-right."""
+    row, column = template.position
+    last = template.source.shape(template.plane)[1] - 1
+    twin = template.source.mirrored(template.plane)
+    return replace(template, source=twin, plane=0, position=(row, last - column), depth=None)
 
 
 def _pool(embedding: Embedding, template: Template, sigma: float) -> Tensor:

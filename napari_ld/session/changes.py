@@ -26,6 +26,7 @@ def difference(before: State, after: State) -> dict[str, Any]:
                 "color": track.color,
                 "generation": track.generation,
                 "finished": track.finished,
+                "lessons": track.lessons,
                 "points": [_to_json(p) for plane, p in track.points.items() if known.get(plane) != p],
                 "gone": [plane for plane in known if plane not in track.points],
             }
@@ -47,6 +48,8 @@ def applied(state: State, change: dict[str, Any]) -> State:
             MappingProxyType(points),
             entry["generation"],
             tuple(entry["finished"]) if entry["finished"] else None,
+            # logs of earlier versions have none
+            tuple((int(plane), (float(row), float(column))) for plane, (row, column) in entry.get("lessons", ())),
         )
     return MappingProxyType(tracks)
 

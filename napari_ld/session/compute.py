@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_ld._types import Image, Match
+from napari_ld.adaptation import ADAPTABLE_KINDS, AdaptParams
 from napari_ld.errors import Cancelled
 from napari_ld.session.log import image_key
 from napari_ld.session.replay import newest_work
@@ -153,11 +154,12 @@ class _Run:
             return
         from napari_ld.localization import LocateParams, locate
 
+        adapted = track.lessons and self.request.stack_kind in ADAPTABLE_KINDS
         matches = locate(
             self.source,
             self.templates(track),
             stack_kind=self.request.stack_kind,
-            params=LocateParams(mirror=self.request.mirror),
+            params=LocateParams(mirror=self.request.mirror, adapt=AdaptParams() if adapted else None),
             planes=planes,
             refine=refine,
             cancelled=self.cancelled,
@@ -175,7 +177,10 @@ class _Run:
     def templates(self, track: TrackQuestion) -> list[Template]:
         from napari_ld.localization import Template
 
-        return [Template(track.landmark, self.source, plane, position) for plane, position in track.templates]
+        return [
+            Template(track.landmark, self.source, plane, position, lesson=(plane, position) in track.lessons)
+            for plane, position in track.templates
+        ]
 
     def answer(self, track: TrackQuestion, matches: list[Match], *, finished: bool = False) -> Located:
         return Located(

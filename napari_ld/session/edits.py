@@ -8,6 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from napari_ld._types import Image, Match, Position
 from napari_ld.errors import LandmarkError
@@ -95,6 +96,15 @@ class Editor:
                 point = Point(replace(match, landmark=track.id), template=teaches)
                 state, taken, last = self._with_point(state, track, point), taken + 1, track.id
         return None if state is before else Edit(f"load {taken} points", state, last)
+
+    def adapt(self, state: State) -> Edit | None:
+        """Learn from all templates there are now; unverified planes are searched anew. None: nothing new to learn."""
+        taught = {
+            key: replace(track, lessons=track.templates, generation=next(self._generations))
+            for key, track in state.items()
+            if track.templates and track.lessons != track.templates
+        }
+        return Edit("adapt to this stack", MappingProxyType({**state, **taught}), None) if taught else None
 
     def _where(self, track: Track, plane: int) -> str:
         return f"{track.name} on plane {plane}" if self._image.n_planes > 1 else track.name

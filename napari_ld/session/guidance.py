@@ -62,7 +62,10 @@ def _running(session: Session) -> str:
         return "Loading the encoder …"
     if work.embedded < work.total:
         return f"Embedding the planes, nearest first: {work.embedded} of {work.total}. You can go on working."
-    return "Placing the landmarks more exactly …" if session.open_tracks() else "Almost ready …"
+    waiting = session.open_tracks()
+    if any(track.lessons for track in waiting):
+        return "Learning from your points, and placing the landmarks anew …"
+    return "Placing the landmarks more exactly …" if waiting else "Almost ready …"
 
 
 def _review(session: Session) -> str:

@@ -13,6 +13,7 @@ from typing import ClassVar
 from psygnal import Signal
 
 from napari_ld._types import Image, Match, Position, Status
+from napari_ld.adaptation import ADAPTABLE_KINDS
 from napari_ld.errors import LandmarkError
 from napari_ld.io.schemes import Scheme
 from napari_ld.session import tracks as t
@@ -117,6 +118,20 @@ class LandmarkWork(ImageWork):
         self.awaiting_click = False
         self._make(edit)
 
+    @property
+    def can_adapt(self) -> bool:
+        """Whether there are points from which the search has not learnt yet, and other planes to apply it to."""
+        new = any(track.templates and track.lessons != track.templates for track in self.state.values())
+        return new and self.n_planes > 1 and self.stack_kind in ADAPTABLE_KINDS
+
+    def adapt(self) -> None:
+        """Learn from the points of all landmarks and search what nobody verified anew, in one level of undo.
+
+        Learning happens in the worker with the next propagation; points that are placed later teach with the next call.
+        """
+        if self.can_adapt:
+            self._make(self._editor.adapt(self.state))
+
     def mark_absent(self, landmark: str, plane: int) -> None:
         """Say that the landmark is not on this plane."""
         self._make(self._editor.mark_absent(self.state, landmark, plane))
@@ -199,7 +214,7 @@ class LandmarkWork(ImageWork):
             return None
         context, planes = self.context, t.nearest(range(self.n_planes), visible_plane)
         questions = tuple(
-            TrackQuestion(track.id, track.generation, track.templates, t.nearest(waiting, visible_plane))
+            TrackQuestion(track.id, track.generation, track.templates, t.nearest(waiting, visible_plane), track.lessons)
             for track in self.open_tracks()
             if (waiting := track.open_planes(self.n_planes, context))
         )

@@ -21,12 +21,16 @@ from napari_ld.proposals.regions import Region
 
 @dataclass(frozen=True, slots=True)
 class TrackQuestion:
-    """Find one landmark on ``planes`` (nearest first) from its ``templates`` (plane, (row, column))."""
+    """Find one landmark on ``planes`` (nearest first) from its ``templates`` (plane, (row, column)).
+
+    With ``lessons``, those of the templates from which the search shall learn, it is adapted to the stack.
+    """
 
     landmark: str
     generation: int
     templates: tuple[tuple[int, Position], ...]
     planes: tuple[int, ...]
+    lessons: tuple[tuple[int, Position], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

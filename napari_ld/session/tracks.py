@@ -59,6 +59,8 @@ class Track:
         Changes with every change of the templates; numbers are never used twice in a session.
     finished : Stamp or None
         Stamp of the last propagation that ran to its end.
+    lessons : tuple of (plane, (row, column))
+        Templates from which the search learnt when the person last had it adapted; none: it only compares.
     """
 
     id: str
@@ -67,6 +69,7 @@ class Track:
     points: Mapping[int, Point] = field(default_factory=lambda: MappingProxyType({}))
     generation: int = 0
     finished: Stamp | None = None
+    lessons: tuple[tuple[int, Position], ...] = ()
 
     @property
     def templates(self) -> tuple[tuple[int, Position], ...]:

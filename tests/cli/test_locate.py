@@ -72,6 +72,23 @@ def _refused(answer: tuple[int, str, str], *words: str, code: int = 1) -> None:
 # --- what it finds ----------------------------------------------------------------------------------------------------
 
 
+def test_adapted_answers_are_a_table_like_any_other(locate: Run, table: Callable[[], list[dict[str, str]]]) -> None:
+    assert locate()[0] == 0
+    plain = table()
+    assert locate("--adapt", "--overwrite")[0] == 0
+    adapted = table()
+    for column in ("image", "landmark", "status", "margin"):
+        assert [row[column] for row in adapted] == [row[column] for row in plain]
+    assert [row["row"] for row in adapted if row["image"] == "a.png"] == ["40.0", "52.0"]
+
+
+@pytest.mark.parametrize("kind", sorted(set(STACK_KINDS) - {"images"}))
+def test_adaptation_to_other_kinds_is_refused_before_anything_is_read(locate: Run, tmp_path: Path, kind: str) -> None:
+    answer = locate("--adapt", "--stack-kind", kind)
+    _refused(answer, "--adapt", "images", kind, code=2)
+    assert not (tmp_path / "out.csv").exists()
+
+
 def test_one_row_per_image_and_landmark(locate: Run, table: Callable[[], list[dict[str, str]]]) -> None:
     code, out, err = locate()
     assert (code, out) == (0, "")

@@ -17,9 +17,15 @@ from qtpy.QtWidgets import (
 from napari_ld._gui.files import LOADED_LANDMARKS, SAVED_LANDMARKS, load_landmarks, save_landmarks
 from napari_ld._gui.forms import Section, ask_file, ask_where, button, caption
 from napari_ld._gui.tables import LandmarkModel, PointModel, table
+from napari_ld.adaptation import ADAPTABLE_KINDS
 from napari_ld.errors import NapariLDError
 from napari_ld.io.schemes import read_scheme
 from napari_ld.session import Session
+
+ADAPT_TIP = (
+    "Learn from your points what tells the landmarks from what surrounds them, and search the planes nobody verified "
+    "again. Takes seconds, and the encoder stays as it is; most after a few corrections. Undo takes it back"
+)
 
 
 class LandmarksSection(Section):
@@ -101,7 +107,8 @@ class LandmarksSection(Section):
         self.mirror.setChecked(self._session.mirror)
         self.mirror.setToolTip("Also look for mirrored copies, as left and right eyes or hands are; for kind images")
         self.mirror.toggled.connect(self._session.choose_mirror)
-        self.add_row(self.scheme, self.mirror)
+        self.adapt = button("Adapt to this stack", "ld_adapt", ADAPT_TIP, self._session.adapt)
+        self.add_row(self.scheme, self.mirror, self.adapt)
 
     def _build_review(self) -> None:
         self.next_button = button(
@@ -131,6 +138,14 @@ class LandmarksSection(Section):
         )
         self.teach.toggled.connect(self._set_teach)
         self.rows.addWidget(self.teach)
+
+    def _tip_of_adapt(self) -> str:
+        session = self._session
+        if session.can_adapt or not any(track.templates for track in session.state.values()):
+            return ADAPT_TIP
+        if session.stack_kind not in ADAPTABLE_KINDS:
+            return f"Only for the kind {', '.join(ADAPTABLE_KINDS)}, for which it was measured that it helps"
+        return "There is nothing new to learn: correct a few more points first" if session.n_planes > 1 else ADAPT_TIP
 
     def _build_points(self) -> None:
         self.points = PointModel(self._session)
@@ -252,6 +267,8 @@ class LandmarksSection(Section):
         self.scheme.setEnabled(session.image is not None)
         self.save.setEnabled(any(track.points for track in session.state.values()))
         self.propagate.setEnabled(bool(session.open_tracks()) and not session.work.running)
+        self.adapt.setEnabled(session.can_adapt)
+        self.adapt.setToolTip(self._tip_of_adapt())
         self.place.setEnabled(track is not None)
         self.remove.setEnabled(track is not None)
         self.next_button.setEnabled(session.next_uncertain(self.visible_plane) is not None)
