@@ -47,9 +47,11 @@ def read_anything(path: Path) -> Any:
     """
     name = path.name.lower()
     if name.endswith(".safetensors"):
-        from napari_ld.model.checkpoint import load_model
+        from napari_ld.model.checkpoint import load_head, load_model, read_header
+        from napari_ld.model.heads import KINDS
 
-        return load_model(path).sha256
+        kind = read_header(path, ("encoder", *KINDS)).kind
+        return (load_model(path) if kind == "encoder" else load_head(path)).sha256
     if name.endswith((".mrk.json", ".fcsv")):
         from napari_ld.io.markups import read_markups
 

@@ -48,7 +48,7 @@ def write_seeds(folder: Path) -> list[Path]:
     write_markups(folder / "a.mrk.json", [Markup("a", (1.0, 2.0, 3.0)), Markup("b", None, "missing")])
     (folder / "a.fcsv").write_text("# CoordinateSystem = LPS\n# columns = id,x,y,z,label\n0,1,2,3,a\n1,4,5,6,b\n")
     write_landmarks(folder / "a.csv", [Landmark("a", 1, (3.0, 4.0), "x.png"), Landmark("b", 1, (3.0, 4.5), "x.png")])
-    _write_model(folder / "a.safetensors")
+    _write_models(folder)
     return sorted(folder.iterdir())
 
 
@@ -92,12 +92,17 @@ def _write_dicom(folder: Path, stack: Any) -> None:
     series.rmdir()
 
 
-def _write_model(path: Path) -> None:
+def _write_models(folder: Path) -> None:
     from napari_ld.model.checkpoint import ModelHeader, save_model
     from napari_ld.model.encoder import EncoderConfig, build_encoder
+    from napari_ld.model.heads import HeadConfig, build_with_head
 
     config = EncoderConfig(working_size=64, embedding_dim=16, level_dims=(2,) * 8)
-    save_model(path, build_encoder(config, seed=0), ModelHeader("encoder", "random", config))
+    save_model(folder / "a.safetensors", build_encoder(config, seed=0), ModelHeader("encoder", "random", config))
+    head = HeadConfig(((1, "one"), (2, "two")), working_size=64, tile=64)
+    for kind in ("segmenter", "classifier"):
+        header = ModelHeader(kind, "random", config, head=head)
+        save_model(folder / f"{kind}.safetensors", build_with_head(kind, config, head), header)
 
 
 def _packed_zeros(bytes_: int, pack: Any) -> bytes:
