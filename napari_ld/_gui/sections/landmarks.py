@@ -87,17 +87,18 @@ class LandmarksSection(Section):
         )
         self.remove = button("Remove", "ld_remove", "Remove the current landmark from all planes", self._remove)
         self.load = button(
-            "Load …", "ld_load", "Read landmarks from CSV, or from .mrk.json or .fcsv of 3D Slicer", self._ask_load
+            "Load…", "ld_load", "Read landmarks from CSV, or from .mrk.json or .fcsv of 3D Slicer", self._ask_load
         )
         self.save = button(
-            "Save …",
+            "Save…",
             "ld_save",
             "Write all landmarks of this image to CSV, or to .mrk.json for 3D Slicer",
             self._ask_save,
         )
-        self.add_row(self.propagate, self.remove, self.load, self.save)
+        self.adapt = button("Adapt", "ld_adapt", ADAPT_TIP, self._session.adapt)
+        self.add_row(self.propagate, self.adapt, self.remove, self.load, self.save)
         self.scheme = button(
-            "Scheme …",
+            "Scheme…",
             "ld_scheme",
             "Read the names and colours of landmarks from CSV or .mrk.json, and click them one after the other",
             self._ask_scheme,
@@ -107,19 +108,15 @@ class LandmarksSection(Section):
         self.mirror.setChecked(self._session.mirror)
         self.mirror.setToolTip("Also look for mirrored copies, as left and right eyes or hands are; for kind images")
         self.mirror.toggled.connect(self._session.choose_mirror)
-        self.adapt = button("Adapt to this stack", "ld_adapt", ADAPT_TIP, self._session.adapt)
-        self.add_row(self.scheme, self.mirror, self.adapt)
 
     def _build_review(self) -> None:
-        self.next_button = button(
-            "Next uncertain  N", "ld_next_uncertain", "Go to the next uncertain point", self.next_uncertain
-        )
+        self.next_button = button("Next  N", "ld_next_uncertain", "Go to the next uncertain point", self.next_uncertain)
         self.verify_button = button("Confirm  V", "ld_verify", "The point on the shown plane is right", self.verify)
         self.absent_button = button("Absent  X", "ld_absent", "Not on the shown plane", self.mark_absent)
-        self.add_row(self.next_button, self.verify_button, self.absent_button)
         self.place = button(
             "Place  P", "ld_place", "Place the current landmark on the shown plane with the next click", self.place_here
         )
+        self.add_row(self.next_button, self.verify_button, self.absent_button, self.place)
         self.threshold = QDoubleSpinBox()
         self.threshold.setObjectName("ld_threshold")
         self.threshold.setDecimals(3)
@@ -129,15 +126,15 @@ class LandmarksSection(Section):
         self.threshold.setFixedWidth(90)
         self.threshold.valueChanged.connect(lambda value: self._session.set_threshold(value or None))
         self._threshold_caption = caption("uncertain below", self.threshold)
-        self.add_row(self.place, self._threshold_caption, self.threshold)
-        self.teach = QCheckBox("learn from the points I correct")
+        self.add_row(self.scheme, self._threshold_caption, self.threshold)
+        self.teach = QCheckBox("learn from corrections")
         self.teach.setObjectName("ld_corrections_teach")
         self.teach.setChecked(self._session.corrections_teach)
         self.teach.setToolTip(
             "A point you drag becomes a further example, and the planes nobody verified are searched again"
         )
         self.teach.toggled.connect(self._set_teach)
-        self.rows.addWidget(self.teach)
+        self.add_row(self.mirror, self.teach)
 
     def _tip_of_adapt(self) -> str:
         session = self._session
