@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import time
@@ -202,19 +203,19 @@ def is_memory_error(error: BaseException) -> bool:
 
 
 def _train(trainer: Trainer, batches: Batches, on_step: Callable[[Progress], bool] | None) -> bool:
-    coming = batches.ahead(trainer.step, trainer.steps)
-    while trainer.step < trainer.steps:
-        began = time.perf_counter()
-        batch = next(coming)
-        waited = time.perf_counter() - began
-        phase = trainer.phase()[0].name
-        terms = trainer.advance(batch)
-        if on_step is not None:
-            seconds = time.perf_counter() - began
-            loss = math.fsum(terms.values())
-            if on_step(Progress(trainer.step, phase, loss, terms, seconds, waited, batch.images)):
-                break
-    coming.close()
+    # Closed here whatever happens: one left to the collector may be collected in the very thread that it waits for.
+    with contextlib.closing(batches.ahead(trainer.step, trainer.steps)) as coming:
+        while trainer.step < trainer.steps:
+            began = time.perf_counter()
+            batch = next(coming)
+            waited = time.perf_counter() - began
+            phase = trainer.phase()[0].name
+            terms = trainer.advance(batch)
+            if on_step is not None:
+                seconds = time.perf_counter() - began
+                loss = math.fsum(terms.values())
+                if on_step(Progress(trainer.step, phase, loss, terms, seconds, waited, batch.images)):
+                    break
     return trainer.step == trainer.steps
 
 

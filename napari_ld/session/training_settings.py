@@ -84,6 +84,7 @@ TABLES: dict[str, str] = {
     "corruption": "what is hidden in a view",
     "lrc": "contrast of regions",
     "superpixels": "regions",
+    "shapes": "shapes that the first cluster shall have",
 }
 """Tables in plain words; the trainer's own name where there are none."""
 
