@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.answers import ANSWERS, ENCODER, answer_times
 from benchmarks.machine import write_results
 from benchmarks.report import align
 from benchmarks.subjects import model_of, texture
@@ -47,6 +48,7 @@ LIMITS: dict[str, tuple[str, float | None]] = {
     "CT series, 16 bits, one array, processor time, pydicom into one = 1": ("x", 1.3),
     "opening the panel, above an empty dock": ("s", 0.5),
     "private memory above idle, 512² stack": ("MB", 1000),
+    **{what: ("ms", limit) for what, limit in ANSWERS.items()},
 }
 
 # Stored values of synthetic CT, and what its files say of them; with the usual intercept, those of 16 bits need 32.
@@ -230,7 +232,7 @@ def summary(samples: Samples, encoder: str) -> list[dict[str, Any]]:
         for whose, series in values.items():
             row = {"what": what, "whose": whose, "unit": unit, "median": medians[whose], "n": len(series)}
             row |= {"least": min(series), "most": max(series)}
-            if whose in (encoder, "napari-ld") and limit is not None:
+            if whose in (encoder, ENCODER, "napari-ld") and limit is not None:
                 row |= {"limit": limit, "kept": medians[whose] <= limit}
             if whose == PAPER and encoder in medians:
                 row["ratio"] = medians[PAPER] / medians[encoder]
@@ -253,13 +255,14 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what was asked for and print the table."""
-    parts = ("embedding", "click", "help", "panel", "memory", "series")
+    parts = ("embedding", "click", "answers", "help", "panel", "memory", "series")
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__)
     parser.add_argument("--encoder", default="fast", help="fast (random weights), bundled name or file")
     parser.add_argument("--only", nargs="+", choices=parts, default=list(parts))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--planes", type=int, default=100, help="planes of the clicked stack; twice as many for memory")
     parser.add_argument("--paper-planes", type=int, default=100, help=f"the same for {PAPER}, which is slow to embed")
+    parser.add_argument("--side", type=int, default=256, help="voxels along each side of the volumes that are searched")
     parser.add_argument("--series-planes", type=int, default=400, help="planes of the DICOM series that is opened")
     parser.add_argument("--output", type=Path, help="JSON file for the results")
     options = parser.parse_args(arguments)
@@ -272,6 +275,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         time_embeddings(both, options.rounds, samples)
     if "click" in options.only:
         time_clicks(planes, options.rounds, samples)
+    if "answers" in options.only:
+        for what, values in answer_times(options.planes, options.side, max(1, options.rounds // 2)).items():
+            samples[what] = {ENCODER: values}
     if "help" in options.only:
         time_help(options.rounds, samples)
     if "panel" in options.only:

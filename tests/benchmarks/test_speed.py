@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from benchmarks.answers import ANSWERS, answer_times
 from benchmarks.memory import measure
 from benchmarks.speed import (
     PAPER,
@@ -33,6 +34,12 @@ def test_the_encoders_alternate_and_each_round_counts() -> None:
         "click to coarse points, 512² stack": {"fast": 3},
         "napari-ld --help": {"napari-ld": 1, "bare python": 1},
     }
+
+
+def test_every_answer_is_timed() -> None:
+    found = answer_times(planes=2, side=16, rounds=1)
+    assert set(found) == set(ANSWERS)
+    assert all(len(values) == 1 and values[0] > 0 for values in found.values())
 
 
 def test_the_summary_compares_with_limit_and_paper_configuration() -> None:
