@@ -23,7 +23,7 @@ from scipy.cluster.vq import kmeans2, vq
 from scipy.optimize import linear_sum_assignment
 
 from benchmarks.folds import data_root
-from benchmarks.lesions import write_rows
+from benchmarks.machine import write_part
 from benchmarks.proposals import SETTINGS_FILE, untrained_like
 from napari_ld._types import Embedding, Image
 from napari_ld.embedding import FeatureSource
@@ -131,7 +131,7 @@ def main(arguments: Sequence[str]) -> int:
     chosen = parser.parse_args(arguments)
     rows = run(settings, chosen.sets, chosen.images)
     if chosen.output:
-        write_rows(chosen.output, settings, "clusters", rows, ("set",))
+        write_part(chosen.output, settings, "clusters", rows, ("set",))
     return 0
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
-import json
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +23,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from benchmarks.folds import data_root
-from benchmarks.machine import write_results
+from benchmarks.machine import write_part
 from benchmarks.proposals import SETTINGS_FILE, untrained_like
 from napari_ld._types import Image
 from napari_ld.embedding import FeatureSource
@@ -213,17 +212,8 @@ def main(arguments: Sequence[str]) -> int:
     settings["lesions"] |= {"images": given.images, "examples": given.examples}
     rows = run(settings, list(given.structures), given.ways)
     if given.output:
-        write_rows(given.output, settings, "lesions", rows, ("structure", "way"))
+        write_part(given.output, settings, "lesions", rows, ("structure", "way"))
     return 0
-
-
-def write_rows(path: str, settings: dict[str, Any], part: str, rows: list[dict[str, Any]], keys: Sequence[str]) -> None:
-    """Put rows of one part into the file; rows of the same keys are replaced, all others kept."""
-    content = json.loads(Path(path).read_text()) if Path(path).is_file() else {}
-    fresh = {tuple(row[key] for key in keys) for row in rows}
-    kept = [row for row in content.get(part, []) if tuple(row[key] for key in keys) not in fresh]
-    parts = {name: value for name, value in content.items() if isinstance(value, list)}
-    write_results(path, {"settings": settings} | parts | {part: kept + rows})
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -82,3 +83,15 @@ def write_results(path: str | Path, content: dict[str, Any]) -> None:
     with atomic_write(path, "w") as stream:
         json.dump(origin | content, stream, indent=1)
         stream.write("\n")
+
+
+def write_part(
+    path: str | Path, settings: dict[str, Any], part: str, rows: Sequence[dict[str, Any]], keys: Sequence[str]
+) -> None:
+    """Put rows of one part into a file, each with its commit; those of the same ``keys`` are replaced, others kept."""
+    content = json.loads(Path(path).read_text()) if Path(path).is_file() else {}
+    fresh = {tuple(row[key] for key in keys) for row in rows}
+    kept = [row for row in content.get(part, []) if tuple(row[key] for key in keys) not in fresh]
+    parts = {name: value for name, value in content.items() if isinstance(value, list)}
+    now = [row | {"commit": commit()} for row in rows]
+    write_results(path, {"settings": settings} | parts | {part: kept + now})

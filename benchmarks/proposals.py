@@ -1,7 +1,8 @@
 """How well proposed regions keep to the boundaries of known structures, beside SLIC, Felzenszwalb and watershed.
 
 ``python -m benchmarks.proposals [--sets drive] [--images 1] [--output FILE]``; settings stand in ``proposals.toml``.
-Of a volume the plane with the most labelled pixels is taken. The encoder has seen the images, without labels.
+Of a volume the plane with the most labelled pixels is taken. The encoder has seen the images, without labels. FILE
+keeps what the benchmarks of lesions and clusters wrote.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from scipy import ndimage
 from skimage import segmentation as _segmentation
 
 from benchmarks.folds import data_root
-from benchmarks.machine import write_results
+from benchmarks.machine import write_part
 from napari_ld._types import Image
 from napari_ld.embedding import FeatureSource
 from napari_ld.io.images import read_image
@@ -147,7 +148,7 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
     rows = run(settings, given.sets, given.images)
     if given.output:
-        write_results(given.output, {"settings": settings, "results": rows})
+        write_part(given.output, settings, "regions", rows, ("set", "method", "asked"))
     return 0
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.lesions import average_precision, click_in, dice, error_ratio, recalls, write_rows
+from benchmarks.lesions import average_precision, click_in, dice, error_ratio, recalls
+from benchmarks.machine import write_part
 
 
 def test_dice_and_average_precision() -> None:
@@ -46,10 +47,11 @@ def test_ratio_of_errors_is_paired() -> None:
 
 def test_slices_are_gathered_in_one_file(tmp_path: Path) -> None:
     path = str(tmp_path / "results.json")
-    write_rows(path, {"seed": 0}, "lesions", [{"structure": "disc", "way": "click", "ours": 1}], ("structure", "way"))
-    write_rows(path, {"seed": 0}, "other", [{"set": "x"}], ("set",))
+    write_part(path, {"seed": 0}, "lesions", [{"structure": "disc", "way": "click", "ours": 1}], ("structure", "way"))
+    write_part(path, {"seed": 0}, "other", [{"set": "x"}], ("set",))
     more = [{"structure": "disc", "way": "click", "ours": 2}, {"structure": "skin", "way": "click", "ours": 3}]
-    write_rows(path, {"seed": 0}, "lesions", more, ("structure", "way"))
+    write_part(path, {"seed": 0}, "lesions", more, ("structure", "way"))
     content = json.loads(Path(path).read_text())
     assert [row["ours"] for row in content["lesions"]] == [2, 3]
-    assert content["other"] == [{"set": "x"}]
+    assert [row["set"] for row in content["other"]] == ["x"]
+    assert all(row["commit"] for row in content["lesions"])
