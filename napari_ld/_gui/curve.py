@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any, Protocol
 
-from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt
+from qtpy.QtCore import QEvent, QPointF, QRectF, Qt
 from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPalette, QPen, QPolygonF, QResizeEvent
-from qtpy.QtWidgets import QGraphicsWidget, QLabel, QSizePolicy, QWidget
+from qtpy.QtWidgets import QGraphicsWidget, QLabel
+
+from napari_ld._gui.picture import Strip
 
 Points = tuple[tuple[int, float], ...]
 _MARGIN = 4.0
-_HEIGHT, _PLOT_HEIGHT = 72, 104
+_WIDTH, _HEIGHT, _PLOT_HEIGHT = 200, 72, 104
 _AXIS_WIDTH, _AXIS_HEIGHT = 34.0, 18.0
 
 
@@ -22,7 +24,7 @@ class Curve(Protocol):
         """Show these ``(step, value)`` on an axis of ``steps``."""
 
 
-class DrawnCurve(QWidget):
+class DrawnCurve(Strip):
     """Line of ``(step, value)`` with its title, and the highest and lowest value beside it.
 
     Parameters
@@ -31,19 +33,8 @@ class DrawnCurve(QWidget):
     """
 
     def __init__(self, name: str, tip: str) -> None:
-        super().__init__()
-        self.setObjectName(name)
-        self.setToolTip(tip)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        super().__init__(name, tip, _WIDTH, _HEIGHT)
         self._shown: tuple[Points, int, str] = ((), 0, "")
-
-    def sizeHint(self) -> QSize:
-        """As wide as there is room."""
-        return QSize(200, _HEIGHT)
-
-    def minimumSizeHint(self) -> QSize:
-        """Never squeezed."""
-        return QSize(60, _HEIGHT)
 
     def show_curve(self, curve: Points, steps: int, title: str) -> None:
         """Show these points on an axis of ``steps``."""
@@ -89,19 +80,15 @@ class DrawnCurve(QWidget):
         painter.end()
 
 
-class PlotCurve(QWidget):
+class PlotCurve(Strip):
     """The same by pyqtgraph, with axes; parameters as :class:`DrawnCurve`. pyqtgraph must be there."""
 
     def __init__(self, name: str, tip: str) -> None:
         import pyqtgraph
 
-        super().__init__()
-        self.setObjectName(name)
-        self.setToolTip(tip)
+        super().__init__(name, tip, _WIDTH, _PLOT_HEIGHT)
         self._shown: tuple[Points, int, str] = ((), 0, "")
         self._dressed: tuple[str, QColor] | None = None
-        self.setFixedHeight(_PLOT_HEIGHT)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self._title = QLabel(self)
         self._title.setAlignment(Qt.AlignmentFlag.AlignHCenter)
         # Neither whole plots nor layouts of pyqtgraph: both make widgets that belong to no window and outlive it.
@@ -116,10 +103,6 @@ class PlotCurve(QWidget):
         self._box.addItem(self._line)
         for item in (self._box, *self._axes):
             item.setParentItem(self._view.centralWidget)
-
-    def sizeHint(self) -> QSize:
-        """As wide as there is room."""
-        return QSize(200, _PLOT_HEIGHT)
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
         """Share the room."""

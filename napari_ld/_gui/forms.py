@@ -102,14 +102,20 @@ class Section(QFrame):
 
     def add_row(self, *widgets: QWidget, stretch: int | None = None) -> QHBoxLayout:
         """Put widgets beside each other; ``stretch`` is the index of the one that takes the room."""
-        row = QHBoxLayout()
-        row.setSpacing(5)
-        for index, widget in enumerate(widgets):
-            row.addWidget(widget, 1 if index == stretch else 0)
-        if stretch is None:
-            row.addStretch(1)
+        row = row_of(*widgets, stretch=stretch)
         self.rows.addLayout(row)
         return row
+
+
+def row_of(*widgets: QWidget, stretch: int | None = None) -> QHBoxLayout:
+    """Widgets beside each other; ``stretch`` is the index of the one that takes the room."""
+    row = QHBoxLayout()
+    row.setSpacing(5)
+    for index, widget in enumerate(widgets):
+        row.addWidget(widget, 1 if index == stretch else 0)
+    if stretch is None:
+        row.addStretch(1)
+    return row
 
 
 def button(text: str, name: str, tip: str, clicked: Callable[[], object], *, primary: bool = False) -> QPushButton:

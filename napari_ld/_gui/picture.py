@@ -1,4 +1,4 @@
-"""A small picture with a line below it, as large as there is room."""
+"""Drawn things of one height; a small picture with a line below it, as large as there is room."""
 
 from __future__ import annotations
 
@@ -9,10 +9,37 @@ from qtpy.QtGui import QImage, QPainter, QPaintEvent, QPalette, QPen
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 _HEIGHT = 112
+_NARROWEST = 60
 _RING = 6.0  # pixels of the screen
 
 
-class Picture(QWidget):
+class Strip(QWidget):
+    """Something drawn, of one height and as wide as there is room.
+
+    Parameters
+    ----------
+    name, tip : str
+    width, height : int
+        Wished for; it may be narrower but not lower.
+    """
+
+    def __init__(self, name: str, tip: str, width: int, height: int) -> None:
+        super().__init__()
+        self.setObjectName(name)
+        self.setToolTip(tip)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self._wish = QSize(width, height)
+
+    def sizeHint(self) -> QSize:
+        """As wide as there is room."""
+        return self._wish
+
+    def minimumSizeHint(self) -> QSize:
+        """Never squeezed."""
+        return QSize(_NARROWEST, self._wish.height())
+
+
+class Picture(Strip):
     """Shows colours; smoothly enlarged, in proportion.
 
     Parameters
@@ -21,21 +48,10 @@ class Picture(QWidget):
     """
 
     def __init__(self, name: str, tip: str) -> None:
-        super().__init__()
-        self.setObjectName(name)
-        self.setToolTip(tip)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        super().__init__(name, tip, 150, _HEIGHT)
         self.caption = ""
         self._image: QImage | None = None
         self._mark: tuple[float, float] | None = None
-
-    def sizeHint(self) -> QSize:
-        """As wide as there is room."""
-        return QSize(150, _HEIGHT)
-
-    def minimumSizeHint(self) -> QSize:
-        """Never squeezed."""
-        return QSize(60, _HEIGHT)
 
     def show_pixels(
         self, pixels: npt.NDArray[np.uint8] | None, caption: str, mark: tuple[float, float] | None = None

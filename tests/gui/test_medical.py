@@ -157,9 +157,10 @@ def test_masks_go_back_as_a_segmentation_of_the_series(hand: Hand, series: Path,
     hand.press("ld_regions_header")
     hand.rest()
     hand.press("ld_propose")
-    hand.wait(lambda: session.regions.book.items and session.regions.region is not None, 120_000)
+    # keys act on the outlines, which are drawn a moment after the first region is known
+    hand.wait(lambda: getattr(hand.viewer.layers.selection.active, "name", "") == "LD proposals", 120_000)
     hand.key(Qt.Key.Key_A)
-    hand.rest()
+    hand.wait(lambda: session.regions.book.statistics.accepted == 1)
     hand.wait(lambda: not session.proposing.running, 120_000)
     assert session.image is not None
     masks = session.regions.book.masks(session.image)

@@ -154,20 +154,6 @@ def test_the_line_below_says_that_it_learns(session: Session) -> None:
     assert guidance(session).startswith("Learning from your points")
 
 
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    import torch
-
-    from napari_ld.model.checkpoint import ModelHeader, save_model
-    from napari_ld.model.encoder import EncoderConfig, build_encoder
-
-    torch.manual_seed(0)
-    config = EncoderConfig(working_size=64)
-    path = tmp_path_factory.mktemp("encoder") / "own.safetensors"
-    save_model(path, build_encoder(config).eval(), ModelHeader("encoder", "own", config))
-    return str(path)
-
-
 def test_the_worker_learns_and_answers_every_open_plane(session: Session, encoder: str) -> None:
     session.choose_encoder(encoder)
     session.choose_mirror(False)  # planes of noise look like either side

@@ -7,7 +7,7 @@ from pathlib import Path
 from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QVBoxLayout, QWidget
 
 from napari_ld._gui.curve import DrawnCurve, PlotCurve, Points
-from napari_ld._gui.forms import button, caption, combo, text_line
+from napari_ld._gui.forms import button, caption, combo, row_of, text_line
 from napari_ld._gui.preview_desk import PreviewDesk
 from napari_ld._gui.sections.training_preview import TrainingPreview
 from napari_ld._gui.training_desk import TrainingDesk
@@ -32,7 +32,7 @@ class TrainingRun(QWidget):
         self._rows.setSpacing(4)
         self.runs = combo("ld_runs", "Runs of today and earlier; those that are training go on without napari")
         self.runs.activated.connect(lambda row: desk.choose(Path(str(self.runs.itemData(row)))))
-        self._add_row(caption("run", self.runs), self.runs, stretch=1)
+        self._rows.addLayout(row_of(caption("run", self.runs), self.runs, stretch=1))
         self.progress = QProgressBar()
         self.progress.setObjectName("ld_train_progress")
         self.progress.setFixedHeight(14)
@@ -76,16 +76,7 @@ class TrainingRun(QWidget):
             "End it; what was learned is kept, and it can be resumed",
             lambda: desk.wish("stop"),
         )
-        self._add_row(self.pause, self.resume, self.stop)
-
-    def _add_row(self, *widgets: QWidget, stretch: int | None = None) -> None:
-        row = QHBoxLayout()
-        row.setSpacing(5)
-        for index, widget in enumerate(widgets):
-            row.addWidget(widget, 1 if index == stretch else 0)
-        if stretch is None:
-            row.addStretch(1)
-        self._rows.addLayout(row)
+        self._rows.addLayout(row_of(self.pause, self.resume, self.stop))
 
     def use_plots(self) -> None:
         """Draw the curves with pyqtgraph, which is loaded."""
