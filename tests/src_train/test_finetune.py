@@ -6,9 +6,7 @@ import json
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -26,9 +24,9 @@ from src_train.__main__ import main
 from src_train.checkpoint import read_state
 from src_train.config import to_toml
 from src_train.control import write_command
-from src_train.events import read_events
 from src_train.folder import RunFolder
 from src_train.task_config import TASK_PRESETS, load_run_config, load_task_config
+from tests.src_train.watching import events_of, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
@@ -68,17 +66,6 @@ def _words(discs: Path, out: Path, *settings: str) -> list[str]:
     return ["finetune", *given, "--out", str(out), "--preset", "quick", "--threads", "1", "--set", *SMALL, *settings]
 
 
-def _events(run: Path, kind: str = "") -> list[dict[str, Any]]:
-    return [event for event in read_events(run) if kind in ("", event["event"])]
-
-
-def _wait_for(run: Path, kind: str, count: int = 1) -> None:
-    end = time.monotonic() + 120
-    while len(_events(run, kind)) < count:
-        assert time.monotonic() < end, [event["event"] for event in _events(run)]
-        time.sleep(0.02)
-
-
 @pytest.fixture(scope="module")
 def whole(discs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that nobody disturbed."""
@@ -88,12 +75,12 @@ def whole(discs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_segmenter_finds_what_was_outlined(discs: Path, whole: Path) -> None:
-    started = _events(whole, "started")[0]
+    started = events_of(whole, "started")[0]
     assert [(p["name"], p["steps"]) for p in started["phases"]] == [("frozen", 20), ("fine", 20)]
     assert (started["planes"], started["groups"]) == (5, ["label 7"])
-    scores = [event["measured"]["dice"] for event in _events(whole, "score")]
+    scores = [event["measured"]["dice"] for event in events_of(whole, "score")]
     assert max(scores) > 0.9
-    finished = _events(whole, "finished")[0]
+    finished = events_of(whole, "finished")[0]
     assert finished["chosen_step"] == [10, 20, 30, 40][int(np.argmax(scores))]
     model = load_head(whole / "segmenter.safetensors")
     assert model.head.classes == ((7, "label 7"),)
@@ -112,7 +99,7 @@ def test_stopped_and_resumed_equals_undisturbed(discs: Path, whole: Path, tmp_pa
     run = tmp_path / "parts"
 
     def stop() -> None:
-        _wait_for(run, "step")
+        wait_for(run, "step")
         write_command(run, "stop")
 
     thread = threading.Thread(target=stop)
@@ -132,15 +119,15 @@ def test_killed_and_resumed(discs: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     words = _words(discs, run, "schedule.steps=5000", "schedule.save_every=2", "validation.share=0")
     process = subprocess.Popen([sys.executable, "-m", "src_train", *words], cwd=ROOT, stderr=subprocess.DEVNULL)
-    _wait_for(run, "saved", 2)
+    wait_for(run, "saved", 2)
     process.kill()
     process.wait()
     step = read_state(run / "last.ckpt").step
     assert load_head(run / "segmenter.safetensors").header.training["steps"] >= step
     assert main(["resume", str(run), "--set", f"schedule.steps={step + 2}"]) == 0
-    assert [event["step"] for event in _events(run, "resumed")] == [step]
-    assert _events(run, "finished")[0]["step"] == step + 2
-    assert _events(run, "score") == []
+    assert [event["step"] for event in events_of(run, "resumed")] == [step]
+    assert events_of(run, "finished")[0]["step"] == step + 2
+    assert events_of(run, "score") == []
 
 
 def test_a_frozen_encoder_keeps_weights_and_statistics(discs: Path, tmp_path: Path) -> None:
@@ -171,7 +158,7 @@ def test_early_stop_keeps_the_best(discs: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     still = ["schedule.learning_rate=0.0", "validation.every=1", "validation.patience=2", "schedule.average=0.0"]
     assert main(_words(discs, run, "schedule.steps=30", "schedule.first_phase=1.0", *still)) == 0
-    finished = _events(run, "finished")[0]
+    finished = events_of(run, "finished")[0]
     assert finished["reason"] == "no better for a while"
     assert finished["chosen_step"] < finished["step"] < 30
 
@@ -183,7 +170,7 @@ def test_a_classifier_shows_what_speaks_for_a_class(discs: Path, tmp_path: Path)
     settings = ["schedule.steps=60", "classification.background=normal", "schedule.first_phase=0.2"]
     out = ["--out", str(run), "--preset", "quick", "--threads", "1"]
     assert main([*words, *out, "--set", *SMALL, "schedule.couples=2", *settings, "crops.scale=0.0"]) == 0
-    best = max(_events(run, "score"), key=lambda event: -event["measured"]["loss"])
+    best = max(events_of(run, "score"), key=lambda event: -event["measured"]["loss"])
     assert best["measured"]["accuracy"] == 1
     header = read_header(run / "classifier.safetensors", KINDS)
     assert header.head is not None
@@ -256,7 +243,7 @@ def test_configurations_are_read_back_and_the_protocol_is_that_of_ld(discs: Path
     words = ["--images", str(discs / "images"), "--masks", str(discs / "masks"), "--threads", "1"]
     run = tmp_path / "run"
     assert main(["finetune", *words, "--out", str(run), "--preset", "ld-protocol", "--set", *small]) == 0
-    started = _events(run, "started")[0]
+    started = events_of(run, "started")[0]
     assert started["planes"] == 5  # the first of six is held back
     assert [phase["steps"] for phase in started["phases"]] == [2, 2]  # 5 planes in batches of two, two epochs
     assert json.loads((run / "control.json").read_text()) == {"command": "run"}

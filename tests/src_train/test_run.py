@@ -8,11 +8,9 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 import torch
@@ -25,9 +23,10 @@ from src_train.checkpoint import read_state
 from src_train.control import write_command
 from src_train.data.views import ViewBatch
 from src_train.engine import Trainer
-from src_train.events import EventLog, read_events
+from src_train.events import EventLog
 from src_train.folder import RunFolder
 from src_train.lock import lock_holder
+from tests.src_train.watching import events_of, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
@@ -38,17 +37,6 @@ SMALL = [
 
 def _arguments(images: Path, out: Path, *settings: str) -> list[str]:
     return ["train", "--data", str(images), "--out", str(out), "--preset", "quick", "--set", *SMALL, *settings]
-
-
-def _events(run: Path, kind: str = "") -> list[dict[str, Any]]:
-    return [event for event in read_events(run) if kind in ("", event["event"])]
-
-
-def _wait_for(run: Path, kind: str, count: int = 1) -> None:
-    end = time.monotonic() + 120
-    while len(_events(run, kind)) < count:
-        assert time.monotonic() < end, [event["event"] for event in _events(run)]
-        time.sleep(0.02)
 
 
 def _meanwhile(action: Callable[[], None]) -> threading.Thread:
@@ -66,13 +54,13 @@ def test_stop_by_file_and_by_signal_then_resume_equals_an_uninterrupted_run(imag
     assert main(_arguments(images, whole, "schedule.steps=30", "evaluation.every=7")) == 0  # measuring changes nothing
 
     def stop() -> None:
-        _wait_for(parts, "step")
+        wait_for(parts, "step")
         write_command(parts, "stop")
 
     thread = _meanwhile(stop)
     assert main(_arguments(images, parts, "schedule.steps=30", "evaluation.every=0")) == 0
     thread.join()
-    kinds = [event["event"] for event in _events(parts)]
+    kinds = [event["event"] for event in events_of(parts)]
     assert kinds[-1] == "stopped"
     assert kinds.index("stopping") < kinds.index("saved")
     assert lock_holder(parts) is None
@@ -80,18 +68,18 @@ def test_stop_by_file_and_by_signal_then_resume_equals_an_uninterrupted_run(imag
     assert 0 < first < 30
 
     def kill() -> None:
-        _wait_for(parts, "resumed")
-        _wait_for(parts, "step", 1 + len(_events(parts, "step")))
+        wait_for(parts, "resumed")
+        wait_for(parts, "step", 1 + len(events_of(parts, "step")))
         os.kill(os.getpid(), signal.SIGTERM)
 
     thread = _meanwhile(kill)
     assert main(["resume", str(parts)]) == 0
     thread.join()
-    assert _events(parts, "stopped")[-1]["reason"] == "signal SIGTERM"
+    assert events_of(parts, "stopped")[-1]["reason"] == "signal SIGTERM"
     assert first < read_state(parts / "last.ckpt").step < 30
     assert load_model(parts / "encoder.safetensors").header.prototypes is None
     assert main(["resume", str(parts)]) == 0
-    assert _events(parts)[-1]["event"] == "finished"
+    assert events_of(parts)[-1]["event"] == "finished"
     expected, found = _weights(whole), _weights(parts)
     assert expected.keys() == found.keys()
     assert [name for name, tensor in expected.items() if not torch.equal(tensor, found[name])] == []
@@ -103,19 +91,19 @@ def test_pause_waits_and_goes_on(images: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
 
     def pause() -> None:
-        _wait_for(run, "step")
+        wait_for(run, "step")
         write_command(run, "pause")
-        _wait_for(run, "paused")
+        wait_for(run, "paused")
         assert (run / "last.ckpt").is_file()
         assert lock_holder(run) is None  # this very process: a thread of it asks
         write_command(run, "run")
-        _wait_for(run, "continued")
+        wait_for(run, "continued")
         write_command(run, "stop")
 
     thread = _meanwhile(pause)
     assert main(_arguments(images, run, "schedule.steps=500", "evaluation.every=0")) == 0
     thread.join()
-    kinds = [event["event"] for event in _events(run) if event["event"] not in ("step", "saved")]
+    kinds = [event["event"] for event in events_of(run) if event["event"] not in ("step", "saved")]
     assert kinds == ["loading", "started", "pausing", "paused", "continued", "stopping", "stopped"]
 
 
@@ -125,7 +113,7 @@ def test_a_killed_run_is_resumed_from_its_checkpoint(
     run = tmp_path / "run"
     words = _arguments(images, run, "schedule.steps=5000", "schedule.save_every=2", "evaluation.every=0")
     process = subprocess.Popen([sys.executable, "-m", "src_train", *words], cwd=ROOT, stderr=subprocess.DEVNULL)
-    _wait_for(run, "saved", 2)
+    wait_for(run, "saved", 2)
     assert lock_holder(run) == {"pid": process.pid, "host": os.uname().nodename}
     assert main(["resume", str(run)]) == 1
     assert f"is being trained by process {process.pid}" in capsys.readouterr().err
@@ -141,8 +129,8 @@ def test_a_killed_run_is_resumed_from_its_checkpoint(
     assert lock_holder(run) is None
     settings = [f"schedule.steps={step + 2}", "evaluation.every=1"]
     assert main(["resume", str(run), "--set", *settings]) == 0
-    assert [event["step"] for event in _events(run, "resumed")] == [step]
-    assert _events(run)[-1]["event"] == "finished"
+    assert [event["step"] for event in events_of(run, "resumed")] == [step]
+    assert events_of(run)[-1]["event"] == "finished"
     assert RunFolder.existing(run).config().schedule.steps == step + 2
     assert not (run / "lock").exists()
     assert list(run.glob(".*")) == []
@@ -153,16 +141,16 @@ def test_a_limit_in_minutes_and_runs_that_failed_early(
 ) -> None:
     run = tmp_path / "run"
     assert main([*_arguments(images, run, "schedule.steps=900"), "--minutes", "0.0001"]) == 0
-    assert "0.0001 minutes are over" in _events(run, "stopped")[0]["reason"]
+    assert "0.0001 minutes are over" in events_of(run, "stopped")[0]["reason"]
     assert read_state(run / "last.ckpt").step == 1
     empty = tmp_path / "empty"
     empty.mkdir()
     failed = tmp_path / "failed"
     assert main(_arguments(empty, failed)) == 1
-    assert "holds no image" in _events(failed, "failed")[0]["reason"]
+    assert "holds no image" in events_of(failed, "failed")[0]["reason"]
     (empty / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
     assert main(_arguments(empty, failed)) == 1  # a run that trained nothing may be begun again
-    assert "broken.png" in _events(failed, "failed")[0]["reason"]
+    assert "broken.png" in events_of(failed, "failed")[0]["reason"]
     assert not (failed / "lock").exists()
     with pytest.raises(ConfigError, match="holds no training run"):
         RunFolder.existing(tmp_path)
@@ -174,7 +162,7 @@ def test_a_loss_that_explodes_keeps_the_last_checkpoint(images: Path, tmp_path: 
     run = tmp_path / "run"
     settings = ["schedule.steps=40", "schedule.learning_rate=1e30", "schedule.clip=0.0", "schedule.save_every=1"]
     assert main(_arguments(images, run, *settings, "evaluation.every=0")) == EXIT_LOSS
-    failed = _events(run, "failed")[0]
+    failed = events_of(run, "failed")[0]
     assert failed["kind"] == "TrainingError"
     assert "not finite" in failed["reason"]
     state = read_state(run / "last.ckpt")
@@ -188,7 +176,7 @@ def test_full_memory_is_told(images: Path, tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr("src_train.engine.Trainer.advance", full)
     assert main(_arguments(images, tmp_path / "run", "schedule.steps=2")) == EXIT_LOSS
-    assert "lower schedule.couples" in _events(tmp_path / "run", "failed")[0]["reason"]
+    assert "lower schedule.couples" in events_of(tmp_path / "run", "failed")[0]["reason"]
 
 
 def test_a_full_memory_halves_the_batch_and_says_so(
@@ -206,9 +194,9 @@ def test_a_full_memory_halves_the_batch_and_says_so(
     monkeypatch.setattr(Trainer, "advance", advance_if_it_fits)
     settings = ["schedule.steps=4", "schedule.couples=5", "evaluation.every=0"]
     assert main([*_arguments(images, run), *settings]) == 0
-    told = [(event["step"], event["before"], event["couples"]) for event in _events(run, "smaller_batch")]
+    told = [(event["step"], event["before"], event["couples"]) for event in events_of(run, "smaller_batch")]
     assert told == [(0, 5, 2), (0, 2, 1)]
-    assert _events(run)[-1]["event"] == "finished"
+    assert events_of(run)[-1]["event"] == "finished"
     assert RunFolder.existing(run).config().schedule.couples == 1  # a resumed run goes on with it
     expected, found = _weights(small), _weights(run)
     assert [name for name, tensor in expected.items() if not torch.equal(tensor, found[name])] == []
@@ -229,12 +217,12 @@ def test_the_encoder_so_far_is_written_for_whoever_looks_on(images: Path, tmp_pa
     often, scored, best = tmp_path / "often", tmp_path / "scored", tmp_path / "best"
     settings = ["schedule.steps=4", "schedule.save_every=3"]
     assert main([*_arguments(images, often, *settings), "schedule.export_seconds=0.0001", "evaluation.every=0"]) == 0
-    assert [event["step"] for event in _events(often, "exported")] == [1, 2]
-    assert [event["step"] for event in _events(often, "saved")] == [3, 4]
+    assert [event["step"] for event in events_of(often, "exported")] == [1, 2]
+    assert [event["step"] for event in events_of(often, "saved")] == [3, 4]
     assert main([*_arguments(images, scored, *settings), "evaluation.every=2"]) == 0
-    assert [event["step"] for event in _events(scored, "exported")] == [2, 4]
+    assert [event["step"] for event in events_of(scored, "exported")] == [2, 4]
     assert main([*_arguments(images, best, *settings), "evaluation.every=2", "evaluation.select=correspondence"]) == 0
-    assert _events(best, "exported") == []  # the best one stands there
+    assert events_of(best, "exported") == []  # the best one stands there
 
 
 def test_a_full_disk_is_told_by_the_exit_code(images: Path, tmp_path: Path) -> None:
@@ -247,7 +235,7 @@ def test_a_full_disk_is_told_by_the_exit_code(images: Path, tmp_path: Path) -> N
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert code == EXIT_STORAGE
-    assert "last.ckpt" in _events(run, "failed")[0]["reason"]
+    assert "last.ckpt" in events_of(run, "failed")[0]["reason"]
     assert sorted(entry.name for entry in run.iterdir()) == [
         *("config.toml", "control.json", "environment.json", "events.jsonl")
     ]
@@ -324,12 +312,12 @@ def test_selection_and_early_stop(images: Path, tmp_path: Path) -> None:
     select = ["evaluation.every=1", "evaluation.select=correspondence", "evaluation.patience=2"]
     settings = ["schedule.steps=30", "schedule.learning_rate=0.0", "schedule.average=0.0", "schedule.first_phase=0.0"]
     assert main(_arguments(images, run, *settings, *select)) == 0
-    scores = _events(run, "score")
+    scores = events_of(run, "score")
     best = max(range(len(scores)), key=lambda i: scores[i]["measured"]["correspondence"])
-    finished = _events(run, "finished")[0]
+    finished = events_of(run, "finished")[0]
     assert finished["reason"] == "no better for a while"
     assert finished["step"] == best + 3 < 30
     assert finished["chosen_step"] == best + 1
     assert main(["resume", str(run)]) == 0
-    assert _events(run)[-1]["step"] == finished["step"]
+    assert events_of(run)[-1]["step"] == finished["step"]
     assert json.loads((run / "control.json").read_text()) == {"command": "run"}
