@@ -47,6 +47,8 @@ GROUPS: dict[str, float] = {
     "histology": 0.01,
     "em_stack": 0.01,
 }
+# That of a training from random weights, also where one continues: these runs are long.
+PACE = ("schedule.learning_rate=2e-3", "schedule.first_phase=0.3")
 # What each encoder must not see: both sides of the evaluated sets, one side, nothing, or one whole set.
 HIDDEN_FOLDS = {"base": ("a", "b"), "fold-a": ("a",), "fold-b": ("b",), "all": (), "nohand": (), "noceph": ()}
 HIDDEN_GROUPS = {"base": ("ceph", "idrid_points"), "nohand": ("hand",), "noceph": ("ceph",)}
@@ -88,7 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
     groups = {n: w for n, w in GROUPS.items() if n not in HIDDEN_GROUPS.get(options.which, ())}
     config = load_config(
         "standard",
-        settings=[*options.set, *slices],
+        settings=[*PACE, *options.set, *slices],
         name=options.name or ("ld-general" if options.which == "all" else f"ld-general-{options.which}"),
         licence="research use only: trained on images whose licences forbid or do not state other use; see the card",
         data=tuple(str(Path(root) / name / "images") for name in groups),

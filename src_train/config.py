@@ -135,6 +135,13 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+CONTINUED: dict[str, dict[str, Any]] = {
+    name: {"schedule": {"first_phase": 0.0, "learning_rate": 1e-3}} for name in PRESETS if name != "paper"
+}
+"""What a preset changes for a run that starts from an encoder: it has clusters already, and the rate for random weights
+unlearns more than a short run teaches (``benchmarks.retraining``)."""
+
+
 CHOICES: dict[str, Collection[str]] = {
     "encoder": CONFIGURATIONS,
     "norm": NORMS,
@@ -158,6 +165,8 @@ def load_config(
 ) -> TrainConfig:
     """Combine preset, TOML file, ``key=value`` settings and keyword arguments; later ones win.
 
+    A run from an encoder (``init``) has the preset as :data:`CONTINUED` changes it.
+
     Raises
     ------
     ConfigError
@@ -165,8 +174,10 @@ def load_config(
     """
     if preset not in PRESETS:
         raise ConfigError(f"unknown preset {preset!r}: choose one of {', '.join(PRESETS)}")
-    layers = PRESETS[preset], read_toml(file), from_settings(settings or []), given
-    return combined(TrainConfig, layers, _check)
+    later = read_toml(file), from_settings(settings or []), given
+    init = next((layer["init"] for layer in reversed(later) if "init" in layer), "")
+    continued = CONTINUED.get(preset, {}) if init else {}
+    return combined(TrainConfig, (PRESETS[preset], continued, *later), _check)
 
 
 def combined(kind: type[C], layers: Iterable[dict[str, Any]], check: Callable[[C], list[str]]) -> C:

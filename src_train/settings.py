@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, get_type_hints
 
-from src_train.config import CHOICES, PRESETS, TrainConfig
+from src_train.config import CHOICES, CONTINUED, PRESETS, TrainConfig
 from src_train.losses.adversarial import GAMES
 from src_train.losses.restoration import DISTANCES
 from src_train.methods import ADD_ONS, METHODS, Entry
@@ -33,7 +33,7 @@ def described_settings() -> dict[str, Any]:
     dict
         ``tables``: name (``""`` for the top level) to a list of ``key``, ``kind`` (``int``, ``float``, ``bool``,
         ``str``, ``floats``), ``default``, ``help``, ``choices``; ``methods`` and ``add_ons``: name to ``summary`` and
-        ``tables``; ``presets``: name to values by ``table.key``.
+        ``tables``; ``presets``: name to values by ``table.key``; ``continued``: the same, for runs from an encoder.
     """
     hints = get_type_hints(TrainConfig)
     tables = {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
@@ -42,6 +42,7 @@ def described_settings() -> dict[str, Any]:
         "methods": {name: _described(entry, ("", *_COMMON)) for name, entry in METHODS.items()},
         "add_ons": {name: _described(entry) for name, entry in ADD_ONS.items()},
         "presets": {name: dict(_flat(preset)) for name, preset in PRESETS.items()},
+        "continued": {name: dict(_flat(preset)) for name, preset in CONTINUED.items()},
     }
 
 

@@ -97,19 +97,21 @@ class Settings:
     ----------
     tables : mapping of table to settings
     methods, add_ons : mapping of name to tables
-    presets : mapping of preset to values by key
+    presets, continued : mapping of preset to values by key
+        ``continued`` is what a run from an encoder has besides.
     """
 
     tables: Mapping[str, tuple[Setting, ...]]
     methods: Mapping[str, tuple[str, ...]]
     add_ons: Mapping[str, tuple[str, ...]]
     presets: Mapping[str, Mapping[str, Value]]
+    continued: Mapping[str, Mapping[str, Value]]
 
-    def offered(self, method: str, preset: str) -> dict[str, tuple[tuple[Setting, Value], ...]]:
-        """Settings that a method has, by table, each with its value under a preset."""
+    def offered(self, method: str, preset: str, init: str = "") -> dict[str, tuple[tuple[Setting, Value], ...]]:
+        """Settings that a method has, by table, each with its value under a preset, for a run from ``init``."""
         base, *others = method.split("+")
         tables = [*self.methods.get(base, ()), *(table for other in others for table in self.add_ons.get(other, ()))]
-        given = self.presets.get(preset, {})
+        given = {**self.presets.get(preset, {}), **(self.continued.get(preset, {}) if init else {})}
         return {
             table: tuple((setting, given.get(setting.key, setting.default)) for setting in self.tables[table])
             for table in tables
@@ -138,12 +140,13 @@ def ask_settings(request: None, cancelled: IsCancelled) -> Iterator[Settings]:
             {name: tuple(entry["tables"]) for name, entry in dict(told[kind]).items()}
             for kind in ("methods", "add_ons")
         )
-        presets = {
-            name: {key: _value(value) for key, value in given.items()} for name, given in told["presets"].items()
-        }
+        presets, continued = (
+            {name: {key: _value(value) for key, value in given.items()} for name, given in dict(told[kind]).items()}
+            for kind in ("presets", "continued")
+        )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise TrainingError(f"the trainer describes its settings in an unknown way ({error}); reinstall it") from error
-    yield Settings(tables, methods, add_ons, presets)
+    yield Settings(tables, methods, add_ons, presets, continued)
 
 
 def _setting(table: str, row: Mapping[str, Any]) -> Setting:

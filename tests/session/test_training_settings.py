@@ -30,6 +30,10 @@ def test_the_settings_are_those_of_the_trainer() -> None:
         assert values["schedule.warmup"] == 20  # as the preset says
         config = load_config("quick", settings=list(as_words(values)), data=("x",), method=f"{method}+lrc")
         assert config == load_config("quick", data=("x",), method=f"{method}+lrc")
+    values = {setting.key: value for rows in settings.offered("ld", "quick", "x").values() for setting, value in rows}
+    config = load_config("quick", settings=list(as_words(values)), data=("x",), init="x")
+    assert config == load_config("quick", data=("x",), init="x")
+    assert config.schedule != load_config("quick", data=("x",)).schedule
     assert "weights" in settings.offered("ld", "quick")
     assert "weights" not in settings.offered("moco", "quick")
     assert "lrc" not in settings.offered("ld", "quick")

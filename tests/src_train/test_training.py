@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -261,3 +262,21 @@ def test_drawn_cells_lie_in_the_overlap_and_cover_it() -> None:
     assert float(weight[0].min()) == 1
     assert float(weight[1].max()) == 0
     assert set(cells[1].tolist()) == set(range(16))
+
+
+def test_a_run_from_an_encoder_goes_gently_and_a_published_one_as_published(tmp_path: Path) -> None:
+    scratch, continued = (load_config("quick", data=("x",), init=init).schedule for init in ("", "ld-general"))
+    assert (continued.first_phase, continued.learning_rate) == (0.0, scratch.learning_rate / 2)
+    assert dataclasses.replace(continued, first_phase=0.3, learning_rate=2e-3) == scratch
+    asked = ["init=ld-general", "schedule.learning_rate=3e-3"]
+    assert load_config("quick", settings=asked, data=("x",)).schedule.learning_rate == 3e-3
+    file = tmp_path / "config.toml"
+    file.write_text('init = "ld-general"\n')
+    assert load_config("quick", file, data=("x",)).schedule == continued
+    assert load_config("quick", file, data=("x",), init="").schedule == scratch
+    paper = load_config("paper", data=("x",))
+    assert load_config("paper", data=("x",), init="ld-general").schedule == paper.schedule
+    # what a run folder keeps is the whole configuration, whatever this version would begin with
+    kept = dataclasses.replace(load_config("quick", data=("x",), init="ld-general"), schedule=scratch)
+    file.write_text(to_toml(kept))
+    assert load_config("standard", file) == kept

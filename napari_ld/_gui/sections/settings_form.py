@@ -30,7 +30,7 @@ class SettingsForm(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._settings: Settings | None = None
-        self._choice = ("", "")
+        self._choice = ("", "", "")
         self._entered: dict[str, Value] = {}
         self._rows = QVBoxLayout(self)
         self._rows.setContentsMargins(0, 0, 0, 0)
@@ -58,10 +58,10 @@ class SettingsForm(QWidget):
         self._settings = settings
         self._rebuild()
 
-    def choose(self, method: str, preset: str) -> None:
-        """Offer the settings of another method, or under another preset; what was entered is kept."""
-        if (method, preset) != self._choice:
-            self._choice = method, preset
+    def choose(self, method: str, preset: str, init: str) -> None:
+        """Offer the settings of another method, preset or start (an encoder, or ``""``); what was entered is kept."""
+        if (method, preset, init) != self._choice:
+            self._choice = method, preset, init
             self._rebuild()
 
     def forget(self) -> None:

@@ -161,6 +161,7 @@ class TrainingForm(QWidget):
             self.init.addItem(name, name)
         self.init.addItem(SCRATCH, "")
         self.init.setCurrentIndex(max(self.init.findData(chosen), 0))
+        self._chosen()
 
     # --- what is chosen -----------------------------------------------------------------------------------------------
 
@@ -173,8 +174,12 @@ class TrainingForm(QWidget):
     def _method(self) -> str:
         return f"{self.method.currentData()}{'+lrc' if self.regions.isChecked() else ''}"
 
+    @property
+    def _init(self) -> str:
+        return str(self.init.currentData() or "")
+
     def _chosen(self, *_: object) -> None:
-        self.settings.choose(self._method, self.preset)
+        self.settings.choose(self._method, self.preset, self._init)
         self._show()
 
     def _submit(self, wanted: Callable[[TrainRequest], None]) -> None:
@@ -193,7 +198,7 @@ class TrainingForm(QWidget):
             self.source.folder,
             self.preset,
             self._method,
-            str(self.init.currentData()),
+            self._init,
             str(self.device.currentText()),
             self.settings.values,
             self._labels(),
@@ -236,7 +241,7 @@ class TrainingForm(QWidget):
         if found is None or not isinstance(steps, int):
             return ""
         timed = {key: value for key, value in found.request.settings.items() if key != "schedule.steps"}
-        if (self._method, str(self.init.currentData()), values) != (found.request.method, found.request.init, timed):
+        if (self._method, self._init, values) != (found.request.method, found.request.init, timed):
             return ""  # an estimate of another run says nothing of this one
         same = found.request.preset == self.preset and "schedule.steps" not in found.request.settings
         steps = steps or (found.steps if same else PRESETS[self.preset].steps)
