@@ -1,20 +1,18 @@
-"""How well the encoder's clusters are the structures of a set, beside k-means on colours and on untrained features.
+"""How well clusters are the structures of a set, beside k-means on colours and on untrained features.
 
-``python -m benchmarks.clusters [--sets acdc] [--images 2] [--output FILE]``; settings stand in ``proposals.toml``. A
-cluster is the same on all images of a set: clusters and classes, background included, are matched one to one by their
-overlap over all images together (Hungarian method), and the mean IoU of the classes is given. k-means makes as many
-clusters as the encoder has. The encoder has seen the images, without labels.
+``python -m benchmarks.clusters [--sets acdc] [--images 2] [--split report] [--output FILE]``; settings stand in
+``proposals.toml``. A cluster is the same on all images of a set: clusters and classes, background included, are matched
+one to one by their overlap over all images together (Hungarian method), and the mean IoU of the classes is given. Every
+method makes the same number of clusters. The proposer is also run on untrained features. The encoder has seen the
+images, without labels, unless ``--encoder`` names one that has not.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import hashlib
 import sys
 import tomllib
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,47 +21,49 @@ from scipy.cluster.vq import kmeans2, vq
 from scipy.optimize import linear_sum_assignment
 
 from benchmarks.folds import data_root
+from benchmarks.labelled import SPLITS, labelled_planes
 from benchmarks.machine import write_part
 from benchmarks.proposals import SETTINGS_FILE, untrained_like
-from napari_ld._types import Embedding, Image
+from napari_ld._types import Embedding
 from napari_ld.embedding import FeatureSource
-from napari_ld.embedding.resampling import resampled
-from napari_ld.io.images import read_image
 from napari_ld.model.zoo import load_encoder
+from napari_ld.proposals import ClusterParams, cluster_map
 from napari_ld.proposals.evidence import plane_evidence
 
 Labels = npt.NDArray[np.integer[Any]]
 Array = npt.NDArray[np.float32]
+Overlaps = npt.NDArray[np.float64]
 
 
-def planes(root: Path, name: str, skip: int, count: int) -> Iterator[tuple[Image, Labels]]:
-    """Labelled planes after those for tuning, by the hash of their names; of volumes the one with most labels."""
-    with open(root / name / "images.csv", newline="") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["mask"]]
-    ordered = sorted(rows, key=lambda row: hashlib.sha256(f"{name}/{row['image']}".encode()).hexdigest())
-    found = 0
-    for row in ordered[skip:]:
-        mask = read_image(root / name / row["mask"])
-        shown = [np.count_nonzero(mask.plane(plane)) for plane in range(mask.n_planes)]
-        if max(shown) and found < count:
-            found += 1
-            image, plane = read_image(root / name / "images" / row["image"]), int(np.argmax(shown))
-            axes = "yxc" if image.has_channels else "yx"
-            yield Image(image.plane(plane), axes), np.asarray(mask.plane(plane)).astype(np.int64)
+def overlaps(clusters: Sequence[Labels], classes: Sequence[Labels]) -> Overlaps:
+    """Pixels that each cluster shares with each class on each image, ``(images, clusters, classes)``."""
+    rows = max(int(one.max()) for one in clusters) + 1
+    values = np.unique(np.concatenate([np.unique(one) for one in classes]))
+    found = np.zeros((len(clusters), rows, len(values)))
+    for table, one, other in zip(found, clusters, classes, strict=True):
+        np.add.at(table, (one.reshape(-1), np.searchsorted(values, other.reshape(-1))), 1)
+    return found
 
 
-def matched_iou(clusters: Labels, classes: Labels) -> float:
-    """Mean IoU over the classes, each matched to another cluster so that the sum is largest; pixels (N,) of all images.
+def matched_iou(table: Overlaps) -> float:
+    """Mean IoU over the classes of overlaps (clusters, classes), each matched to a cluster so that the sum is largest.
 
     A class beyond the number of clusters counts 0.
     """
-    _, one = np.unique(clusters, return_inverse=True)
-    _, other = np.unique(classes, return_inverse=True)
-    table = np.zeros((one.max() + 1, other.max() + 1))
-    np.add.at(table, (one.reshape(-1), other.reshape(-1)), 1)
-    iou = table / (table.sum(axis=1, keepdims=True) + table.sum(axis=0, keepdims=True) - table)
+    union = table.sum(axis=1, keepdims=True) + table.sum(axis=0, keepdims=True) - table
+    iou = table / np.maximum(union, 1)
     rows, columns = linear_sum_assignment(-iou)
     return float(iou[rows, columns].sum() / table.shape[1])
+
+
+def ratio_interval(ours: Overlaps, other: Overlaps, resamples: int, seed: int) -> list[float]:
+    """Ratio of both mean IoUs with its 95 % interval, by resampling images of both together, matched anew each time."""
+    random, found = np.random.default_rng(seed), []
+    for _ in range(resamples):
+        places = random.integers(0, len(ours), len(ours))
+        found.append(matched_iou(ours[places].sum(axis=0)) / matched_iou(other[places].sum(axis=0)))
+    ratio = matched_iou(ours.sum(axis=0)) / matched_iou(other.sum(axis=0))
+    return [round(float(value), 3) for value in (ratio, *np.quantile(found, [0.025, 0.975]))]
 
 
 def k_means(parts: Sequence[Array], count: int, settings: dict[str, Any]) -> list[Labels]:
@@ -86,52 +86,58 @@ def of_cells(labels: Labels, embedding: Embedding, shape: tuple[int, int]) -> La
     return np.asarray(cells[np.ix_(*places)])
 
 
-def run(settings: dict[str, Any], sets: Sequence[str], images: int) -> list[dict[str, Any]]:
-    """A row per set."""
-    trained = load_encoder()
-    untrained, rows = untrained_like(trained, settings["seed"]), []
+def methods(settings: dict[str, Any], sources: dict[str, FeatureSource], count: int) -> dict[str, list[Labels]]:
+    """Cluster maps (rows, columns) of all planes, by method."""
+    params, planes = ClusterParams(n_clusters=count), range(sources["trained"].n_planes)
+    blank = [sources["untrained"].plane(plane) for plane in planes]
+    colours = [plane_evidence(sources["trained"], plane).channels for plane in planes]
+    shapes = [one.shape[1:] for one in colours]
+    grouped = k_means([one.reshape(len(one), -1).T for one in colours], count, settings)
+    vectors = [np.asarray(one.vectors, np.float32).reshape(one.vectors.shape[0], -1).T for one in blank]
+    cells = k_means(vectors, count, settings)
+    return {
+        "ours": [cluster_map(sources["trained"], plane, params)[0] for plane in planes],
+        "ours, untrained": [cluster_map(sources["untrained"], plane, params)[0] for plane in planes],
+        "colours": [labels.reshape(shape) for labels, shape in zip(grouped, shapes, strict=True)],
+        "untrained": [of_cells(*one) for one in zip(cells, blank, shapes, strict=True)],
+    }
+
+
+def run(
+    settings: dict[str, Any], sets: Sequence[str], images: int, split: str, encoder: str | None
+) -> list[dict[str, Any]]:
+    """A row per set and number of clusters."""
+    trained = load_encoder() if encoder is None else load_encoder(encoder)
+    models, rows = {"trained": trained, "untrained": untrained_like(trained, settings["seed"])}, []
     for name in sets:
-        seen = list(planes(data_root(), name, settings["clusters"]["sets"][name], images))
-        evidence = [plane_evidence(FeatureSource(image, trained), 0) for image, _ in seen]
-        blank = [FeatureSource(image, untrained).plane(0) for image, _ in seen]
-        soft = [
-            resampled(np.asarray(_clusters(one.embedding), np.float32), one.embedding, one.shape) for one in evidence
-        ]
-        count = len(soft[0])
-        vectors = [np.asarray(one.vectors, np.float32).reshape(one.vectors.shape[0], -1).T for one in blank]
-        colours = k_means([one.channels.reshape(len(one.channels), -1).T for one in evidence], count, settings)
-        features = k_means(vectors, count, settings)
-        shapes = [one.shape for one in evidence]
-        found = {
-            "ours": [one.argmax(axis=0).reshape(-1) for one in soft],
-            "colours": colours,
-            "untrained": [of_cells(*one).reshape(-1) for one in zip(features, blank, shapes, strict=True)],
-        }
-        truth = np.concatenate([labels.reshape(-1) for _, labels in seen])
-        row: dict[str, Any] = {"set": name, "images": len(seen), "clusters": count}
-        row |= {key: round(matched_iou(np.concatenate(parts), truth), 4) for key, parts in found.items()}
-        rows.append(row)
-        print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+        seen = list(labelled_planes(data_root(), name, settings["sets"][name], split, images))
+        sources = {key: FeatureSource([image for _, image, _ in seen], model) for key, model in models.items()}
+        for count in settings["clusters"]["counts"]:
+            found = methods(settings, sources, count)
+            tables = {key: overlaps(maps, [truth for *_, truth in seen]) for key, maps in found.items()}
+            row: dict[str, Any] = {"set": name, "split": split, "clusters": count, "images": len(seen)}
+            row |= {key: round(matched_iou(table.sum(axis=0)), 4) for key, table in tables.items()}
+            resamples = settings["clusters"]["resamples"]
+            for other in ("colours", "untrained", "ours, untrained"):
+                row[f"ratio to {other}"] = ratio_interval(tables["ours"], tables[other], resamples, settings["seed"])
+            rows.append(row)
+            print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
     return rows
-
-
-def _clusters(embedding: Embedding) -> npt.NDArray[Any]:
-    assert embedding.clusters is not None, "the bundled encoder has clusters"
-    return embedding.clusters
 
 
 def main(arguments: Sequence[str]) -> int:
     """Print the table and write the results."""
     settings = tomllib.loads(SETTINGS_FILE.read_text())
-    given = settings["clusters"]
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--sets", nargs="+", choices=list(given["sets"]), default=list(given["sets"]))
-    parser.add_argument("--images", type=int, default=given["images"])
+    parser.add_argument("--sets", nargs="+", choices=list(settings["sets"]), default=settings["clusters"]["sets"])
+    parser.add_argument("--images", type=int, default=settings["clusters"]["images"])
+    parser.add_argument("--split", choices=SPLITS, default="report")
+    parser.add_argument("--encoder", help="a bundled encoder or a file")
     parser.add_argument("--output")
     chosen = parser.parse_args(arguments)
-    rows = run(settings, chosen.sets, chosen.images)
+    rows = run(settings, chosen.sets, chosen.images, chosen.split, chosen.encoder)
     if chosen.output:
-        write_part(chosen.output, settings, "clusters", rows, ("set",))
+        write_part(chosen.output, settings, "clusters", rows, ("set", "split", "clusters"))
     return 0
 
 

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from napari_ld.proposals._propose import Proposer as Proposer
     from napari_ld.proposals._propose import propose_regions as propose_regions
     from napari_ld.proposals._propose import stream_regions as stream_regions
+    from napari_ld.proposals.clusters import ClusterModel as ClusterModel
     from napari_ld.proposals.clusters import ClusterParams as ClusterParams
     from napari_ld.proposals.clusters import cluster_map as cluster_map
+    from napari_ld.proposals.clusters import cluster_model as cluster_model
     from napari_ld.proposals.examples import Example as Example
     from napari_ld.proposals.explain import EmbeddingView as EmbeddingView
     from napari_ld.proposals.explain import embedding_view as embedding_view
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "PROPOSERS": "_propose",
+    "ClusterModel": "clusters",
     "ClusterParams": "clusters",
     "Decision": "regions",
     "EmbeddingView": "explain",
@@ -51,6 +54,7 @@ _HOMES = {
     "Regions": "regions",
     "UnusualParams": "unusual",
     "cluster_map": "clusters",
+    "cluster_model": "clusters",
     "embedding_view": "explain",
     "fit_examples": "like_examples",
     "point_similarity": "explain",

@@ -195,7 +195,8 @@ class ViewRequest(SourceRequest):
 class PlaneView:
     """One plane of a view, at the resolution of the features; ``origin`` and ``step`` as in :class:`Embedding`.
 
-    ``pixels`` are (h, w, 3) uint8 colours, (h, w) uint8 clusters from 1, or (h, w) float32 cosines.
+    ``pixels`` are (h, w, 3) uint8 colours, (rows, columns) uint8 clusters from 1, which have the resolution of the
+    image, or (h, w) float32 cosines.
     """
 
     serial: int

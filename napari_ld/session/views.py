@@ -34,17 +34,19 @@ def show(request: ViewRequest, sources: Sources, cancelled: IsCancelled) -> Iter
         raise ConfigError(f"unknown view {request.kind!r}; there are {', '.join(VIEWS)}")
     source, name = sources.get(request)
     colours: EmbeddingView | None = None
+    pixels: npt.NDArray[np.generic]
     for plane in request.planes:
         if request.kind == "input":
             yield _input(request, source, plane)
             continue
+        if request.kind == "clusters":
+            pixels = _clusters(source, plane, name, cancelled)
+            yield PlaneView(request.serial, request.context, request.kind, plane, pixels, (0.0, 0.0), (1.0, 1.0))
+            continue
         embedding = source.plane(plane, cancelled)
-        pixels: npt.NDArray[np.generic]
         if request.kind == "embedding":
             colours = colours or _colours(source, cancelled)
             pixels = colours.colours(embedding)
-        elif request.kind == "clusters":
-            pixels = _clusters(embedding, name)
         else:
             pixels = _alike(embedding, request.position or (0.0, 0.0))
         yield PlaneView(request.serial, request.context, request.kind, plane, pixels, embedding.origin, embedding.step)
@@ -69,10 +71,13 @@ def _colours(source: FeatureSource, cancelled: IsCancelled) -> EmbeddingView:
     return embedding_view(source, ready, cancelled)
 
 
-def _clusters(embedding: Embedding, encoder: str) -> npt.NDArray[np.uint8]:
-    if embedding.clusters is None:
+def _clusters(source: FeatureSource, plane: int, encoder: str, cancelled: IsCancelled) -> npt.NDArray[np.uint8]:
+    """The same clusters that are proposed, from 1, for every pixel: (rows, columns)."""
+    from napari_ld.proposals.clusters import cluster_map
+
+    if source.plane(plane, cancelled).clusters is None:
         raise ConfigError(f"the encoder {encoder} has no clusters; choose another encoder or another view")
-    return np.asarray(np.asarray(embedding.clusters).argmax(axis=0) + 1, np.uint8)
+    return np.asarray(cluster_map(source, plane, cancelled=cancelled)[0] + 1, np.uint8)
 
 
 def _alike(embedding: Embedding, position: tuple[float, float]) -> npt.NDArray[np.float32]:

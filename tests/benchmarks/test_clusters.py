@@ -5,16 +5,31 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.clusters import k_means, matched_iou, of_cells
+from benchmarks.clusters import k_means, matched_iou, of_cells, overlaps, ratio_interval
 from napari_ld._types import Embedding
 
 
+def score(clusters: list[int], classes: list[int]) -> float:
+    return matched_iou(overlaps([np.array(clusters)], [np.array(classes)]).sum(axis=0))
+
+
 def test_clusters_are_matched_one_to_one() -> None:
-    classes = np.array([0, 0, 0, 0, 1, 1, 2, 2])
-    assert matched_iou(np.array([5, 5, 5, 5, 3, 3, 9, 9]), classes) == 1.0
-    assert matched_iou(np.zeros(8, int), classes) == pytest.approx(0.5 / 3)
-    split = matched_iou(np.array([5, 5, 4, 4, 3, 3, 9, 9]), classes)  # half of the background is another cluster
-    assert split == pytest.approx((0.5 + 1 + 1) / 3)
+    classes = [0, 0, 0, 0, 1, 1, 2, 2]
+    assert score([5, 5, 5, 5, 3, 3, 9, 9], classes) == 1.0
+    assert score([0] * 8, classes) == pytest.approx(0.5 / 3)
+    # half of the background is another cluster
+    assert score([5, 5, 4, 4, 3, 3, 9, 9], classes) == pytest.approx((0.5 + 1 + 1) / 3)
+
+
+def test_overlaps_are_counted_image_by_image() -> None:
+    found = overlaps([np.array([[0, 1]]), np.array([[1, 1]])], [np.array([[0, 7]]), np.array([[3, 7]])])
+    assert found.tolist() == [[[1, 0, 0], [0, 0, 1]], [[0, 0, 0], [0, 1, 1]]]
+
+
+def test_the_interval_of_the_ratio_holds_it() -> None:
+    good, poor = np.array([[[8.0, 0], [0, 2]]] * 5), np.array([[[4.0, 2], [4, 0]]] * 5)
+    ratio, low, high = ratio_interval(good, poor, 50, 0)
+    assert ratio == low == high == round(1 / matched_iou(poor[0]), 3) > 1
 
 
 def test_k_means_is_learned_from_all_parts_together() -> None:

@@ -9,8 +9,11 @@ import pytest
 from scipy import ndimage
 
 from napari_ld._types import Embedding, Image
+from napari_ld.embedding import FeatureSource
 from napari_ld.errors import ConfigError, RegionError
-from napari_ld.proposals import Mask
+from napari_ld.model.checkpoint import LoadedModel, ModelHeader
+from napari_ld.model.encoder import EncoderConfig, build_encoder
+from napari_ld.proposals import Mask, propose_regions
 from napari_ld.session import Session
 from napari_ld.session.compute import Sources
 from napari_ld.session.region_compute import Trees, propose, region_similarity, similarity_in
@@ -156,19 +159,29 @@ def test_the_input_of_the_shown_plane_is_what_the_image_is_within_its_window(ses
     assert view.origin == pytest.approx([step / 2 - 0.5 for step in view.step])
 
 
-def test_clusters_are_those_of_the_encoder_and_unknown_views_are_told(session: Session) -> None:
+def test_the_clusters_that_are_shown_are_those_that_are_proposed(session: Session) -> None:
     sources = Sources()
     request = session.request_view("clusters", 0)
     assert request is not None
-    results = list(show(request, sources, lambda: False))
-    assert all(isinstance(r, PlaneView) and r.pixels.min() >= 1 for r in results)
+    views = [view for view in show(request, sources, lambda: False) if isinstance(view, PlaneView)]
+    assert [view.plane for view in views] == [0, 1, 2]
+    source, _ = sources.get(request)
+    for region in propose_regions(source, "clusters"):
+        shown = views[region.planes[0]].pixels[region.mask.to_array(region.planes[0])]
+        assert region.cluster is not None
+        assert (shown == region.cluster + 1).all()
+    assert (views[0].origin, views[0].step) == ((0.0, 0.0), (1.0, 1.0))
+
+
+def test_unknown_views_and_clusters_of_an_encoder_without_are_told(session: Session) -> None:
     request = session.request_view("depth", 0)
     assert request is not None
     with pytest.raises(ConfigError, match="unknown view 'depth'; there are embedding"):
-        list(show(request, sources, lambda: False))
-    without = Embedding(np.zeros((5, 6, 8), np.float32), None, (1.5, 1.5), (4.0, 4.0), (24, 32))
+        list(show(request, Sources(), lambda: False))
+    config = EncoderConfig(working_size=64, embedding_dim=128, level_dims=(16,) * 8, clusters=0)
+    bare = LoadedModel(build_encoder(config, seed=0).eval(), ModelHeader("encoder", "own", config), "1" * 64, Path("o"))
     with pytest.raises(ConfigError, match="the encoder own has no clusters; choose another encoder"):
-        _clusters(without, "own")
+        _clusters(FeatureSource(np.eye(24, dtype=np.uint8), bare), 0, "own", lambda: False)
 
 
 def test_examples_must_lie_on_the_image(session: Session, tmp_path: Path) -> None:
