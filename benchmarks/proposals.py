@@ -1,18 +1,16 @@
 """How well proposed regions keep to the boundaries of known structures, beside SLIC, Felzenszwalb and watershed.
 
-``python -m benchmarks.proposals [--sets drive] [--images 1] [--output FILE]``; settings stand in ``proposals.toml``.
-Of a volume the plane with the most labelled pixels is taken. The encoder has seen the images, without labels. FILE
-keeps what the benchmarks of lesions and clusters wrote.
+``python -m benchmarks.proposals [--sets drive] [--images 1] [--split report] [--output FILE]``; settings stand in
+``proposals.toml``. Of a volume the plane with the most labelled pixels is taken. The encoder has seen the images, without
+labels, unless ``--encoder`` names one that has not. FILE keeps what the benchmarks of lesions and clusters wrote.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import hashlib
 import sys
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +20,10 @@ from scipy import ndimage
 from skimage import segmentation as _segmentation
 
 from benchmarks.folds import data_root
+from benchmarks.labelled import SPLITS, labelled_planes
 from benchmarks.machine import write_part
 from napari_ld._types import Image
 from napari_ld.embedding import FeatureSource
-from napari_ld.io.images import read_image
 from napari_ld.model.checkpoint import LoadedModel
 from napari_ld.model.encoder import build_encoder
 from napari_ld.model.zoo import load_encoder
@@ -55,22 +53,6 @@ def measure(labels: Labels, truth: Labels, tolerance: float) -> tuple[float, flo
     leak = np.minimum(table, table.sum(axis=1, keepdims=True) - table).sum() / 2
     recall = float(near[edge].mean()) if edge.any() else float("nan")
     return recall, float(drawn.sum()), float(leak / labels.size), float(table.max(axis=1).sum() / labels.size)
-
-
-def examples(root: Path, name: str, count: int) -> Iterator[tuple[str, Image, Labels]]:
-    """The first labelled images of a set by the hash of their names, with their masks; of volumes one plane."""
-    with open(root / name / "images.csv", newline="") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["mask"]]
-    found = 0
-    for row in sorted(rows, key=lambda row: hashlib.sha256(f"{name}/{row['image']}".encode()).hexdigest()):
-        image, mask = read_image(root / name / "images" / row["image"]), read_image(root / name / row["mask"])
-        labelled = [np.count_nonzero(mask.plane(plane)) for plane in range(mask.n_planes)]
-        if found == count or not max(labelled):
-            continue
-        plane = int(np.argmax(labelled))
-        found += 1
-        axes = "yxc" if image.has_channels else "yx"
-        yield row["image"], Image(image.plane(plane), axes), np.asarray(mask.plane(plane)).astype(np.int64)
 
 
 def at_count(divide: Callable[[float], Labels], wanted: int, low: float, high: float) -> Labels:
@@ -118,23 +100,38 @@ def untrained_like(trained: LoadedModel, seed: int) -> LoadedModel:
     )
 
 
-def run(settings: dict[str, Any], sets: Sequence[str], images: int) -> list[dict[str, Any]]:
+def above(ours: Sequence[float], other: Sequence[float], resamples: int, seed: int) -> list[float]:
+    """Mean difference with its 95 % interval, by resampling images; an image without a boundary is left out."""
+    difference = np.array(ours) - np.array(other)
+    difference = difference[~np.isnan(difference)]
+    places = np.random.default_rng(seed).integers(0, len(difference), (resamples, len(difference)))
+    low, high = np.quantile(difference[places].mean(axis=1), [0.025, 0.975])
+    return [round(float(value), 4) for value in (difference.mean(), low, high)]
+
+
+def run(
+    settings: dict[str, Any], sets: Sequence[str], images: int, split: str, encoder: str | None
+) -> list[dict[str, Any]]:
     """Measure all methods; one row per set, method and number of regions, with the mean over images."""
-    trained = load_encoder()
+    trained = load_encoder() if encoder is None else load_encoder(encoder)
     untrained = untrained_like(trained, settings["seed"])
     rows = []
     for name in sets:
         values: dict[tuple[str, int], list[tuple[float, ...]]] = {}
-        for _, image, truth in examples(data_root(), name, images):
+        for _, image, truth in labelled_planes(data_root(), name, settings["sets"][name], split, images):
             for method, divide in methods(image, {"ours": trained, "ours, untrained": untrained}).items():
                 for count in settings["counts"]:
                     labels = divide(count)
                     result = (*measure(labels, truth, settings["tolerance"]), float(len(np.unique(labels))))
                     values.setdefault((method, count), []).append(result)
         for (method, count), results in values.items():
-            mean = dict(zip((*MEASURES, "regions"), np.nanmean(results, axis=0).tolist(), strict=True))
-            rows.append({"set": name, "method": method, "asked": count, "images": len(results)} | mean)
-            print("  ".join(f"{value:.3f}" if isinstance(value, float) else str(value) for value in rows[-1].values()))
+            mean = np.nanmean(results, axis=0).round(4).tolist()
+            row = {"set": name, "split": split, "method": method, "asked": count, "images": len(results)}
+            row |= dict(zip((*MEASURES, "regions"), mean, strict=True))
+            recalls = [[one[0] for one in values[key, count]] for key in (method, "slic")]
+            row["recall above slic"] = above(*recalls, settings["resamples"], settings["seed"])
+            rows.append(row)
+            print("  ".join(str(value) for value in row.values()), flush=True)
     return rows
 
 
@@ -144,11 +141,13 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--sets", nargs="+", choices=list(settings["sets"]), default=list(settings["sets"]))
     parser.add_argument("--images", type=int, default=settings["images"])
+    parser.add_argument("--split", choices=SPLITS, default="report")
+    parser.add_argument("--encoder", help="a bundled encoder or a file")
     parser.add_argument("--output")
     given = parser.parse_args(arguments)
-    rows = run(settings, given.sets, given.images)
+    rows = run(settings, given.sets, given.images, given.split, given.encoder)
     if given.output:
-        write_part(given.output, settings, "regions", rows, ("set", "method", "asked"))
+        write_part(given.output, settings, "regions", rows, ("set", "split", "method", "asked"))
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.proposals import at_count, measure
+from benchmarks.proposals import above, at_count, measure
 
 
 def test_perfect_and_useless_regions() -> None:
@@ -28,3 +28,7 @@ def test_recall_within_the_tolerance() -> None:
 def test_parameter_for_a_number_of_regions() -> None:
     labels = at_count(lambda size: np.arange(1024) // int(size), 64, 0, 10)
     assert len(np.unique(labels)) == pytest.approx(64, rel=0.05)
+
+
+def test_the_difference_of_an_image_without_boundary_is_left_out() -> None:
+    assert above([0.5, float("nan"), 0.7], [0.4, 0.9, 0.6], 50, 0) == pytest.approx([0.1, 0.1, 0.1])
