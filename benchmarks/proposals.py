@@ -1,8 +1,9 @@
 """How well proposed regions keep to the boundaries of known structures, beside SLIC, Felzenszwalb and watershed.
 
 ``python -m benchmarks.proposals [--sets drive] [--images 1] [--split report] [--output FILE]``; settings stand in
-``proposals.toml``. Of a volume the plane with the most labelled pixels is taken. The encoder has seen the images, without
-labels, unless ``--encoder`` names one that has not. FILE keeps what the benchmarks of lesions and clusters wrote.
+``proposals.toml``. Of a volume the plane with the most labelled pixels is taken. The encoder has seen the images,
+without labels, unless ``--encoder`` names one that has not. FILE keeps what the benchmarks of lesions and clusters
+wrote.
 """
 
 from __future__ import annotations
