@@ -25,7 +25,7 @@ from napari_ld.proposals.regions import Region
 from napari_ld.proposals.tree import RegionTree
 from napari_ld.proposals.volumes import PlaneGraph, masks_of_labels, regions_of_volume, volume_tree
 
-__all__ = ["HierarchyParams", "propose_hierarchy", "region_tree", "tree_of"]
+__all__ = ["STRUCTURES", "HierarchyParams", "propose_hierarchy", "region_tree", "tree_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,10 @@ class HierarchyParams:
             raise ConfigError(f"{self}: expected counts of at least 1 and a sigma above 0")
 
 
+STRUCTURES = HierarchyParams(merging=MergeParams(embedding=0.004, boundary=0.1, length_power=0.5))
+"""For finding single structures: long boundaries go first, so that an outline is whole before its surroundings are."""
+
+
 def region_tree(
     source: FeatureSource,
     plane: int,
@@ -63,12 +67,11 @@ def region_tree(
     cancelled: Callable[[], bool] | None = None,
 ) -> RegionTree:
     """The tree of one plane; cutting it anew takes milliseconds."""
-    return tree_of(plane_evidence(source, plane, cancelled), params)
+    return tree_of(plane_evidence(source, plane, cancelled), HierarchyParams() if params is None else params)
 
 
-def tree_of(evidence: PlaneEvidence, params: HierarchyParams | None = None) -> RegionTree:
+def tree_of(evidence: PlaneEvidence, params: HierarchyParams) -> RegionTree:
     """The tree of a plane whose pixels and features are at hand."""
-    params = HierarchyParams() if params is None else params
     channels = balanced(evidence.channels)
     gradient = gradient_of(channels, params.sigma)
     labels = basins(gradient)

@@ -36,11 +36,11 @@ class MergeParams:
     """
 
     colour: float = 1.0
-    embedding: float = 0.004
-    boundary: float = 0.1
+    embedding: float = 0.02
+    boundary: float = 0.2
     embedding_size: float = 200.0
     size_power: float = 1.0
-    length_power: float = 0.5
+    length_power: float = 0.2
 
     def __post_init__(self) -> None:
         if min(dataclasses.astuple(self)) < 0:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from napari_ld.errors import ConfigError
 from napari_ld.proposals.components import regions_of_mask
 from napari_ld.proposals.evidence import PlaneEvidence, plane_evidence, region_means
-from napari_ld.proposals.hierarchy import tree_of
+from napari_ld.proposals.hierarchy import STRUCTURES, tree_of
 from napari_ld.proposals.job import Job
 from napari_ld.proposals.regions import Region
 from napari_ld.segmentation import Predictor
@@ -78,7 +78,7 @@ def _activated(job: Job, predictor: Predictor, evidence: PlaneEvidence, params: 
     best, probability, odds = predictor.evidence(evidence.plane, job.cancelled)
     window = predictor.window(evidence.plane)
     activation = rows_of(odds[None], window, 0, evidence.shape[0])[0]
-    pieces = tree_of(evidence).cut(params.pieces) - 1
+    pieces = tree_of(evidence, STRUCTURES).cut(params.pieces) - 1
     means = region_means(pieces, activation[None], int(pieces.max()) + 1)[:, 0].astype(np.float32)
     relative = (means - means.min()) / max(float(np.ptp(means)), 1e-9)
     flat = relative[pieces]

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from napari_ld._types import Position
 from napari_ld.proposals.evidence import PlaneEvidence
-from napari_ld.proposals.hierarchy import tree_of
+from napari_ld.proposals.hierarchy import STRUCTURES, tree_of
 
 __all__ = ["outline_of"]
 
@@ -33,7 +33,7 @@ def outline_of(evidence: PlaneEvidence, position: Position) -> npt.NDArray[np.bo
     (rows, columns) bool array
         Holds the click.
     """
-    tree = tree_of(evidence)
+    tree = tree_of(evidence, STRUCTURES)
     rows, columns = evidence.shape
     row = min(max(round(position[0]), 0), rows - 1)
     column = min(max(round(position[1]), 0), columns - 1)

@@ -10,7 +10,7 @@ from scipy import sparse
 
 from napari_ld._types import Embedding
 from napari_ld.proposals.evidence import PlaneEvidence, region_centres, region_means, vectors_at
-from napari_ld.proposals.hierarchy import tree_of
+from napari_ld.proposals.hierarchy import STRUCTURES, tree_of
 from napari_ld.proposals.merging import Edges, boundaries
 from napari_ld.proposals.oversegmentation import balanced, gradient_of
 
@@ -54,7 +54,7 @@ class Pieces:
 
 def pieces_of(evidence: PlaneEvidence, count: int) -> Pieces:
     """Cut the tree of a plane in ``count`` pieces and describe them."""
-    labels = tree_of(evidence).cut(count) - 1
+    labels = tree_of(evidence, STRUCTURES).cut(count) - 1
     n = int(labels.max()) + 1
     channels = balanced(evidence.channels)
     area = np.bincount(labels.reshape(-1), minlength=n).astype(np.float64)

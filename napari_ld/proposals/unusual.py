@@ -14,7 +14,7 @@ from napari_ld.embedding import FeatureSource
 from napari_ld.errors import ConfigError
 from napari_ld.proposals.components import mean_vector
 from napari_ld.proposals.evidence import PlaneEvidence, plane_evidence
-from napari_ld.proposals.hierarchy import tree_of
+from napari_ld.proposals.hierarchy import STRUCTURES, tree_of
 from napari_ld.proposals.job import Job
 from napari_ld.proposals.masks import Mask
 from napari_ld.proposals.regions import Region
@@ -120,7 +120,7 @@ def _fitted(rows: npt.NDArray[np.float32]) -> _Usual:
 def _of_plane(
     source: FeatureSource, evidence: PlaneEvidence, usual: tuple[_Usual, _Usual], params: UnusualParams
 ) -> list[Region]:
-    tree = tree_of(evidence)
+    tree = tree_of(evidence, STRUCTURES)
     size, looks, contrast = _nodes(tree, contrasts(evidence))
     fits = (size >= params.smallest) & (size <= params.largest * evidence.channels[0].size) & (contrast > 0)
     nodes = np.flatnonzero(fits)

@@ -27,7 +27,7 @@ class Kind:
 
 # Kept here, since the table of proposers itself would load torch; a test compares them.
 KINDS: dict[str, Kind] = {
-    "clusters": Kind("encoder's clusters", "what looks alike, from the encoder's clusters: the same one on every image"),
+    "clusters": Kind("encoder's clusters", "what looks alike to the encoder: the same cluster on every image"),
     "hierarchy": Kind(
         "whole image", "divides the image along its boundaries into as many regions as you like", counted=True
     ),

@@ -39,7 +39,10 @@ SHOWN = {
 VIEWS = {
     "": ("image only", "nothing over the image"),
     "embedding": ("encoder's view", "three main components of the features as colours, the same over the whole stack"),
-    "clusters": ("clusters", "what looks alike, from the encoder's clusters: the same colour means the same kind of structure"),
+    "clusters": (
+        "clusters",
+        "what looks alike to the encoder: the same colour means the same kind of structure",
+    ),
     "similarity": ("like the mouse", "bright where the encoder sees the like of the point under the mouse"),
 }
 
