@@ -129,8 +129,8 @@ def run(
             mean = np.nanmean(results, axis=0).round(4).tolist()
             row = {"set": name, "split": split, "method": method, "asked": count, "images": len(results)}
             row |= dict(zip((*MEASURES, "regions"), mean, strict=True))
-            recalls = [[one[0] for one in values[key, count]] for key in (method, "slic")]
-            row["recall above slic"] = above(*recalls, settings["resamples"], settings["seed"])
+            own, slic = ([one[0] for one in values[key, count]] for key in (method, "slic"))
+            row["recall above slic"] = above(own, slic, settings["resamples"], settings["seed"])
             rows.append(row)
             print("  ".join(str(value) for value in row.values()), flush=True)
     return rows
