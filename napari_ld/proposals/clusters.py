@@ -47,7 +47,7 @@ class ClusterParams:
         What a boundary of mean strength between two groups adds to their squared distance.
     """
 
-    n_clusters: int = 12
+    n_clusters: int = 16
     pieces: int = 300
     smallest: int = 16
     embedding: float = 0.5
