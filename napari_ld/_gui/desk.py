@@ -11,6 +11,7 @@ from qtpy.QtCore import QCoreApplication, QObject, Signal
 from napari_ld._gui import layers
 from napari_ld._gui.input_view import InputView
 from napari_ld._gui.landmark_layer import LandmarkLayer
+from napari_ld._gui.refine_desk import RefineDesk
 from napari_ld._gui.review_desk import ReviewDesk
 from napari_ld._gui.workers import Worker
 from napari_ld.errors import ImageError
@@ -40,6 +41,8 @@ class Desk(QObject):
     ----------
     review : ReviewDesk or None
         Layers and workers of the regions; there after :meth:`start`.
+    refine : RefineDesk or None
+        Those of the refined labels; there after :meth:`start`.
     input : InputView
         The layer of what the encoder gets.
     images_changed, plane_changed, theme_changed : Signal()
@@ -66,18 +69,30 @@ class Desk(QObject):
         self._preparation = Worker(_prepare)
         self._landmarks: LandmarkLayer | None = None
         self.review: ReviewDesk | None = None
+        self.refine: RefineDesk | None = None
         self.input = InputView(viewer, session, self._sources)
 
     def start(
-        self, actions: Mapping[str, Callable[[], object]], review_actions: Mapping[str, Callable[[], object]]
+        self,
+        actions: Mapping[str, Callable[[], object]],
+        review_actions: Mapping[str, Callable[[], object]],
+        refine_actions: Mapping[str, Callable[[], object]],
     ) -> None:
         """Listen to the viewer and take up its image.
 
         ``actions`` are what the keys do while the layer of the landmarks is active, ``review_actions`` while one of the
-        regions is.
+        regions is, ``refine_actions`` while that of the refined labels is.
         """
         self._landmarks = LandmarkLayer(self._viewer, self.session, actions, self.refused.emit)
-        self.review = ReviewDesk(self._viewer, self.session, self._sources, review_actions)
+        review = self.review = ReviewDesk(self._viewer, self.session, self._sources, review_actions)
+        self.refine = RefineDesk(
+            self._viewer,
+            self.session,
+            self._sources,
+            refine_actions,
+            lambda layer: review.made(layer) or layers.VIEW_MARK in layer.metadata,
+            review.departures,
+        )
         for signal, slot in self._viewer_signals():
             signal.connect(slot)
         for worker in (self._work, self._recognition):
@@ -110,6 +125,8 @@ class Desk(QObject):
         self._work.shutdown()
         self._recognition.shutdown()
         self._preparation.shutdown()
+        if self.refine is not None:
+            self.refine.close()
         if self.review is not None:
             self.review.close()
         self.input.close()
@@ -164,6 +181,8 @@ class Desk(QObject):
             image = None
             self.refused.emit(str(error))
         self.session.open_image(image, image_stem(image.source or layer.name) if image and layer else "")
+        if self.refine is not None:
+            self.refine.follow(layer if image is not None else None)
         request = self.session.request_identity()
         if request is not None:
             self._recognition.submit(request)
@@ -206,6 +225,8 @@ class Desk(QObject):
             self.session.work_changed.emit()
         if self.review is not None:
             self.review.forget(removed)
+        if self.refine is not None:
+            self.refine.forget(removed)
         self.input.forget(removed)
         if removed == self.image_layer:
             left = [layer for layer in self._viewer.layers if layers.is_image(layer)]
@@ -266,6 +287,8 @@ class Desk(QObject):
     def _on_step(self, event: Event | None = None) -> None:
         self.plane_changed.emit()
         self.input.refresh()
+        if self.refine is not None:
+            self.refine.look_again()
 
     def _on_ndisplay(self, event: Event | None = None) -> None:
         self.session.set_obstacle(THREE_D if self._viewer.dims.ndisplay == 3 else "")

@@ -48,11 +48,16 @@ REVIEW_KEYS: dict[str, Key] = {
     "like": Key("L", "L", "more regions like this one"),
     **{f"class_{n}": Key(f"Alt-{n}", f"Alt+{n}", f"class {n}") for n in range(1, 10)},
 }
+# P is the landmarks' too: it does what the open section says.
+REFINE_KEYS: dict[str, Key] = {
+    "preview": Key("P", "P", "while Refine is open: show what refining would change on this plane"),
+    "before": Key("B", "B", "labels as they were before refining, and back"),
+}
 SHARED = frozenset({"undo", "redo", "stop"})  # for all sections; bound on the whole panel once
 CANVAS_ONLY = frozenset({"next_region", "previous_region"})
 # While a person paints in the accepted masks, these letters stay napari's own: new label, fill, picker, erase …
 PAINTING = frozenset({"merge", "like"})
-_ALL = {**KEYS, **REVIEW_KEYS}
+_ALL = {**KEYS, **REVIEW_KEYS, **REFINE_KEYS}
 
 
 def bind_layer(layer: Layer, actions: Mapping[str, Callable[[], object]]) -> None:
@@ -79,7 +84,8 @@ def overview() -> str:
     """All keys, one a line; the nine classes in one."""
     review = [f"{key.qt}:  {key.meaning}" for name, key in REVIEW_KEYS.items() if not name.startswith("class_")]
     points = [f"{key.qt}:  {key.meaning}" for key in KEYS.values()]
-    return "\n".join([*points, *review, "Alt+1 … Alt+9:  class of the region and of the next ones"])
+    refine = [f"{key.qt}:  {key.meaning}" for key in REFINE_KEYS.values()]
+    return "\n".join([*points, *review, *refine, "Alt+1 … Alt+9:  class of the region and of the next ones"])
 
 
 def _ignoring_layer(action: Callable[[], object]) -> Callable[[object], None]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 LANDMARKS_LAYER = "LD landmarks"
 PROPOSALS_LAYER = "LD proposals"
 ACCEPTED_LAYER = "LD accepted"
+REFINED_LAYER = "LD refined"
 VIEW_LAYERS = {
     "embedding": "LD embedding (RGB)",
     "clusters": "LD clusters",

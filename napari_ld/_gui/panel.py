@@ -19,6 +19,7 @@ from napari_ld._gui.layers import image_of
 from napari_ld._gui.samples import add_sample, sample_names
 from napari_ld._gui.sections.encoder import EncoderSection
 from napari_ld._gui.sections.landmarks import LandmarksSection
+from napari_ld._gui.sections.refine import RefineSection
 from napari_ld._gui.sections.regions import RegionsSection
 from napari_ld._gui.sections.train import TrainSection
 from napari_ld._gui.training_desk import TrainingDesk
@@ -53,6 +54,7 @@ class LDPanel(QWidget):
         self._encoder = EncoderSection(self.session, sample_names())
         self._landmarks = LandmarksSection(self.session)
         self._regions = RegionsSection(self.session)
+        self._refine = RefineSection(self.session)
         self._training = TrainingDesk(self.session)
         self._train = TrainSection(self.session, self._training)
         self._drawing = False
@@ -67,12 +69,15 @@ class LDPanel(QWidget):
         keys.bind_widget(
             self._regions, {k: a for k, a in review_actions.items() if k not in keys.CANVAS_ONLY | keys.SHARED}
         )
-        self._desk.start(actions, review_actions)
+        refine_actions = self._refine_actions()
+        keys.bind_widget(self._refine, {"before": refine_actions["before"]})
+        self._desk.start(actions, review_actions, refine_actions)
         self._connect_regions()
+        self._connect_refine()
         self._connect_training()
         self._dress()
-        self._regions.unfold(False)
-        self._train.unfold(False)
+        for section in (self._regions, self._refine, self._train):
+            section.unfold(False)
         self._share_room()
         self._refresh()
 
@@ -81,7 +86,7 @@ class LDPanel(QWidget):
             "next_uncertain": self._landmarks.next_uncertain,
             "verify": self._landmarks.verify,
             "absent": self._landmarks.mark_absent,
-            "place": self._landmarks.place_here,
+            "place": self._place_or_preview,
             "undo": partial(self._go, self.session.undo),
             "redo": partial(self._go, self.session.redo),
             "stop": self._stop,
@@ -103,6 +108,17 @@ class LDPanel(QWidget):
         own = {name: partial(act, action) for name, action in decisions.items()}
         shared = {name: action for name, action in self._actions().items() if name in keys.SHARED}
         return {**own, **shared, "like": self._regions.more_like_this}
+
+    def _refine_actions(self) -> dict[str, Callable[[], object]]:
+        shared = {name: action for name, action in self._actions().items() if name in keys.SHARED}
+        return {**shared, "preview": self._refine.toggle_preview, "before": self._refine.toggle_before}
+
+    def _place_or_preview(self) -> None:
+        """One key, for the section that is open."""
+        if self._refine.is_open:
+            self._refine.toggle_preview()
+        else:
+            self._landmarks.place_here()
 
     def _go(self, step: Callable[[], None]) -> None:
         """Undo or redo, and look at the region that it was about."""
@@ -129,6 +145,7 @@ class LDPanel(QWidget):
         stack.addWidget(self._encoder)
         stack.addWidget(self._landmarks, 1)
         stack.addWidget(self._regions, 1)
+        stack.addWidget(self._refine)
         stack.addWidget(self._train)
         self._spare = QWidget()
         stack.addWidget(self._spare, 1)
@@ -206,6 +223,20 @@ class LDPanel(QWidget):
         review.refused.connect(section.show_error)
         review.saved.connect(section.show_saved)
 
+    def _connect_refine(self) -> None:
+        section, desk = self._refine, self._desk.refine
+        if desk is None:
+            return
+        section.attach(desk)
+        section.opened.connect(partial(self._fold_others, section))
+        section.header.toggled.connect(lambda open_: None if open_ else desk.fold())
+        for signal in (desk.changed, self.session.refining_changed):
+            signal.connect(self._show_refining)
+
+    def _show_refining(self) -> None:
+        if self._refine.is_open:
+            self._redraw_soon()
+
     def _connect_training(self) -> None:
         section, desk = self._train, self._training
         section.opened.connect(partial(self._fold_others, section))
@@ -223,14 +254,16 @@ class LDPanel(QWidget):
     def _guidance(self) -> str:
         if self._train.is_open:
             return self._train.guidance
+        if self._refine.is_open:
+            return self._refine.guidance
         return review_guidance(self.session) if self._regions.is_open else self._desk.status
 
     def _fold_others(self, opened: Section) -> None:
-        """Landmarks, Regions and Train have one place on a small screen: opening one folds the others.
+        """Landmarks, Regions, Refine and Train have one place on a small screen: opening one folds the others.
 
-        Regions and Train are long and the encoder chosen by then, so it folds as well; it can be opened again.
+        The encoder is chosen by the time of the latter three, so it folds as well; it can be opened again.
         """
-        for section in (self._landmarks, self._regions, self._train):
+        for section in (self._landmarks, self._regions, self._refine, self._train):
             section.unfold(section is opened)
         self._encoder.unfold(opened is self._landmarks)
         self._share_room()
@@ -271,6 +304,8 @@ class LDPanel(QWidget):
             self._landmarks.refresh()
         if self._regions.is_open:
             self._regions.refresh()
+        if self._refine.is_open:
+            self._refine.refresh()
         if self._train.is_open:
             self._train.refresh()
         if self._desk.review is not None:

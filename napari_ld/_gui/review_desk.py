@@ -45,6 +45,8 @@ class ReviewDesk(QObject):
 
     Attributes
     ----------
+    departures : Departures
+        By which layers of ours go.
     refused : Signal(str)
         What could not be done, in words; ``""`` after something that could.
     saved : Signal(str)
@@ -65,10 +67,10 @@ class ReviewDesk(QObject):
         self.awaited: bool | None = None  # whether the next click gives an example (True) or a counter-example (False)
         self.view = ""
         self._look = False
-        self._departures = Departures(viewer)
-        self._outlines = Outlines(viewer, session.regions, actions, self._departures)
-        self._accepted = AcceptedLayer(viewer, session.regions, actions, self._departures)
-        self._views = ViewLayers(viewer, self._departures)
+        self.departures = Departures(viewer)
+        self._outlines = Outlines(viewer, session.regions, actions, self.departures)
+        self._accepted = AcceptedLayer(viewer, session.regions, actions, self.departures)
+        self._views = ViewLayers(viewer, self.departures)
         self._proposer = Worker(lambda request, cancelled: propose(request, sources, self._trees, cancelled))
         self._similarity = Worker(lambda request, cancelled: region_similarity(request, sources, cancelled))
         self._viewing = Worker(lambda request, cancelled: show(request, sources, cancelled))
@@ -102,7 +104,7 @@ class ReviewDesk(QObject):
             timer.stop()
         for worker in (self._proposer, self._similarity, self._viewing, self._saving):
             worker.shutdown()
-        self._departures.close()
+        self.departures.close()
         self._trees.clear()
         review = self._session.regions
         review.changed.disconnect(self._on_changed)
@@ -133,6 +135,10 @@ class ReviewDesk(QObject):
         if self._views.forget(layer):
             self.view = ""
             self._session.proposing_changed.emit()
+
+    def made(self, layer: object) -> bool:
+        """Whether a layer is one of ours."""
+        return layer in (self._outlines.layer, self._accepted.layer)
 
     # --- work ---------------------------------------------------------------------------------------------------------
 

@@ -61,8 +61,7 @@ def refine(
     # some files hold labels as floating-point numbers
     write_labels(out, found.mask.astype(np.int64), rough)
     for change in found.changes:
-        became = "left as it was, unsure" if change.kept else f"{change.before} to {change.after} pixels"
-        tell(f"label {change.label}: {became}; overlap {change.overlap:.2f}, confidence {change.confidence:.2f}")
+        tell(f"label {change.label}: {change.text}; {change.before:,} px before, {change.after:,} px after")
 
 
 def _features(picture: Image, encoder: str | None, device: Device) -> FeatureSource:

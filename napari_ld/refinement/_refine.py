@@ -68,6 +68,8 @@ class Change:
         Its value in the mask.
     before, after : int
         Pixels.
+    changed : int
+        Pixels that joined or left it.
     overlap : float
         Dice of the old and the new one that the refiner found.
     confidence : float
@@ -80,9 +82,19 @@ class Change:
     label: int
     before: int
     after: int
+    changed: int
     overlap: float
     confidence: float
     kept: bool
+
+    @property
+    def text(self) -> str:
+        """What became of it, in words."""
+        if self.kept and self.overlap < _LEAST_OVERLAP:
+            return f"left as it was: what was found overlaps it too little ({self.overlap:.2f})"
+        if self.kept:
+            return f"left as it was: not sure enough (confidence {self.confidence:.2f})"
+        return f"{self.changed:,} px changed, confidence {self.confidence:.2f}" if self.changed else "nothing to change"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,6 +122,7 @@ def refine(
     source: FeatureSource | None = None,
     params: Any = None,
     spacing: tuple[float, ...] | None = None,
+    first: int | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Refined:
     """Refine the labels of a mask by the image; inputs are never modified.
@@ -134,6 +147,8 @@ def refine(
         The refiner's parameters, such as :class:`PrototypeParams`.
     spacing : tuple of float, optional
         Millimetres per (plane,) row and column, in place of the image's; equal steps where neither is known.
+    first : int, optional
+        Plane of ``source`` that is the image's first, where the image is a part of a longer stack.
     cancelled : callable, optional
         Asked often.
 
@@ -155,7 +170,7 @@ def refine(
     params = refiner.params() if params is None else params
     if not isinstance(params, refiner.params):
         raise ConfigError(f"{type(params).__name__} do not fit {name!r}; expected {refiner.params.__name__}")
-    problem = pose(image, mask, seeds, source, spacing, params, cancelled)
+    problem = pose(image, mask, seeds, source, spacing, params, first, cancelled)
     if refiner.embeds and source is None:
         problem = replace(problem, source=_bundled(image, np.asarray(mask).ndim))
     shares = refiner.refine(problem)
@@ -188,7 +203,8 @@ def _decide(problem: Problem, shares: Array) -> tuple[npt.NDArray[np.int32], tup
     found = np.where(problem.seeds >= 0, problem.seeds, found)
     changes = []
     for k, (overlap, confidence, kept) in enumerate(verdicts, start=1):
-        sizes = int((old == k).sum()), int((found == k).sum())
+        was, became = old == k, found == k
+        sizes = int(was.sum()), int(became.sum()), int((was != became).sum())
         changes.append(Change(int(problem.values[k - 1]), *sizes, overlap, confidence, kept))
     return found, tuple(changes)
 

@@ -114,12 +114,14 @@ def pose(
     source: FeatureSource | None,
     spacing: tuple[float, ...] | None,
     params: Any = None,
+    first: int | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Problem:
     """Check what was given and cut out what matters; parameters and errors as :func:`napari_ld.refinement.refine`."""
     labels = _whole(np.asarray(mask), "mask")
     picture = image if isinstance(image, Image) else as_image(image, labels.ndim)
-    _check_shapes(picture, labels, seeds, source)
+    _check_shapes(picture, labels, seeds)
+    _check_source(picture, source, first)
     scribbles = None if seeds is None else _whole(np.asarray(seeds), "seeds")
     values = _values(labels, scribbles)
     step = _step(picture, labels.ndim, spacing)
@@ -132,7 +134,7 @@ def pose(
         cut = scribbles[box]
         known = np.where(cut > 0, np.searchsorted(values, cut) + 1, np.where(cut < 0, 0, -1)).astype(np.int32)
     own = np.where(labels[box] == 0, 0, np.searchsorted(values, labels[box]) + 1).astype(np.int32)
-    return Problem(box, _channels(picture, box), own, values, known, step, params, source, 0, cancelled)
+    return Problem(box, _channels(picture, box), own, values, known, step, params, source, first or 0, cancelled)
 
 
 def _whole(array: npt.NDArray[Any], what: str) -> npt.NDArray[np.int64]:
@@ -152,15 +154,20 @@ def as_image(pixels: ArrayLike, ndim: int) -> Image:
     return Image(pixels, "zyx"[3 - ndim :] + "c" * extra)
 
 
-def _check_shapes(
-    image: Image, labels: npt.NDArray[np.int64], seeds: ArrayLike | None, source: FeatureSource | None
-) -> None:
+def _check_shapes(image: Image, labels: npt.NDArray[np.int64], seeds: ArrayLike | None) -> None:
     grid = tuple(image.array.shape[: len(image.axes.rstrip("c"))])
     if grid != labels.shape:
         raise RegionError(f"mask of shape {labels.shape} on an image of {grid}; expected a mask on the image's grid")
     if seeds is not None and tuple(seeds.shape) != labels.shape:
         raise RegionError(f"seeds of shape {tuple(seeds.shape)}; expected {labels.shape}, that of the mask")
-    if source is not None and (source.n_planes != image.n_planes or source.shape(0) != image.plane_shape):
+
+
+def _check_source(image: Image, source: FeatureSource | None, first: int | None) -> None:
+    if source is None:
+        return
+    begin = first or 0
+    fits = source.n_planes == image.n_planes if first is None else 0 <= begin <= source.n_planes - image.n_planes
+    if not fits or source.shape(begin) != image.plane_shape:
         raise ImageError(
             f"features of {source.n_planes} planes of {source.shape(0)} pixels for {image.n_planes} planes of "
             f"{image.plane_shape}; expected a FeatureSource of the same image"

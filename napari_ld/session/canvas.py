@@ -17,6 +17,7 @@ import numpy.typing as npt
 from napari_ld._types import Box
 from napari_ld.errors import StorageError
 from napari_ld.proposals.masks import Mask
+from napari_ld.session.repaint import Repaint
 
 Owners = npt.NDArray[np.int32]
 """Per pixel: 0 nobody, ``id`` of a region, or ``-1 - class`` where a person painted (``-1``: erased)."""
@@ -152,6 +153,13 @@ class Canvas:
         shown = as_classes(before, classes)
         pixels = np.flatnonzero(shown.reshape(-1) != labels.reshape(-1))
         return Patch.between(plane, pixels, before.reshape(-1)[pixels], by_hand(labels.reshape(-1)[pixels]))
+
+    def repainting(self, repaint: Repaint, classes: Mapping[int, int]) -> Patch:
+        """Patch that paints by hand what a refiner changed, where the plane still looks as the refiner saw it."""
+        owners = self.owners(repaint.plane).reshape(-1)[repaint.pixels]
+        as_seen = as_classes(owners, classes) == repaint.before
+        after = np.where(as_seen, by_hand(repaint.after), owners)
+        return Patch.between(repaint.plane, repaint.pixels, owners, after)
 
 
 def as_classes(owners: Owners, classes: Mapping[int, int]) -> npt.NDArray[np.uint8]:

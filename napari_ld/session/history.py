@@ -6,16 +6,17 @@ from collections import deque
 from dataclasses import dataclass, replace
 
 from napari_ld.session.region_changes import Change
+from napari_ld.session.repaint import LayerChange
 from napari_ld.session.tracks import State, carried_over
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Level:
-    """One level of undo or redo: the landmarks to go back to, or a change of regions."""
+    """One level of undo or redo: the landmarks to go back to, or a change of regions or of a person's own layer."""
 
     label: str
     landmarks: State | None = None
-    regions: Change | None = None
+    regions: Change | LayerChange | None = None
 
     @property
     def size(self) -> int:
@@ -56,7 +57,7 @@ class History:
         """Remember the landmarks before an edit; what was undone before it can no longer be redone."""
         self._push(Level(label, landmarks=before))
 
-    def record_regions(self, label: str, change: Change) -> None:
+    def record_regions(self, label: str, change: Change | LayerChange) -> None:
         """Remember a change of regions or pixels that was just made."""
         self._push(Level(label, regions=change))
 
@@ -70,7 +71,7 @@ class History:
         while len(self._undo) > self._limit or (self._size > self._max_bytes and len(self._undo) > 1):
             self._size -= self._undo.popleft().size
 
-    def undo(self, current: State) -> tuple[State, Change | None]:
+    def undo(self, current: State) -> tuple[State, Change | LayerChange | None]:
         """Landmarks after taking back the last edit, and the change to be made to the regions, if any.
 
         Automatic answers for landmarks that arrived since are kept. Without a level: ``(current, None)``.
@@ -85,7 +86,7 @@ class History:
         self._redo.append(replace(level, landmarks=current))
         return carried_over(level.landmarks or {}, current), None
 
-    def redo(self, current: State) -> tuple[State, Change | None]:
+    def redo(self, current: State) -> tuple[State, Change | LayerChange | None]:
         """Landmarks and change of regions that bring back what was undone last; as :meth:`undo`."""
         if not self._redo:
             return current, None

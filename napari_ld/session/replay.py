@@ -13,6 +13,7 @@ from napari_ld.session.history import History
 from napari_ld.session.log import read_image, read_log
 from napari_ld.session.region_changes import Change, from_json, item_from_json
 from napari_ld.session.regions import RegionBook
+from napari_ld.session.repaint import LayerChange
 from napari_ld.session.requests import SavedWork
 from napari_ld.session.tracks import EMPTY, State
 
@@ -82,9 +83,9 @@ class _Player:
             case other:
                 raise StorageError(f"Saved work {source} has an unknown entry {other!r}; update napari-ld.")
 
-    def go_to(self, landmarks: State, change: Change | None) -> None:
+    def go_to(self, landmarks: State, change: Change | LayerChange | None) -> None:
         self.landmarks = landmarks
-        if change is not None:
+        if isinstance(change, Change):  # what was done to a person's own layer is not in the log
             self.change(change)
 
     def change(self, change: Change) -> None:

@@ -6,10 +6,10 @@ image, ``context`` the encoder and stack kind, ``generation`` the templates. The
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,13 @@ import numpy.typing as npt
 from napari_ld._types import Image, Match, Position
 from napari_ld.proposals.masks import Mask
 from napari_ld.proposals.regions import Region
+from napari_ld.session.repaint import Repaint
+
+if TYPE_CHECKING:
+    from napari_ld.refinement import Change
+
+LabelPlanes = Callable[[int], npt.NDArray[np.integer]]
+"""Reads the labels of a plane, (rows, columns)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,5 +215,51 @@ class PlaneView:
     step: Position
 
 
-Request = LocateRequest | IdentifyRequest | ProposeRequest | SimilarityRequest | ViewRequest
-Result = SourceReady | EmbeddingProgress | Located | Identified | Proposed | RegionSimilarity | PlaneView
+@dataclass(frozen=True, slots=True, eq=False)
+class RefineRequest(SourceRequest):
+    """Refine the labels on ``planes``; ``solid``: all together, as slices of one body ``steps`` apart.
+
+    A plane is read when it is its turn, so that no stack is copied; who changes it meanwhile tells the session.
+    """
+
+    run: int
+    method: str
+    labels: LabelPlanes
+    scribbles: LabelPlanes | None
+    planes: tuple[int, ...]
+    solid: bool = False
+    steps: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RefinedPlane:
+    """Labels of one plane before and after: (rows, columns) around all of them, from ``corner`` (top, left) on."""
+
+    plane: int
+    corner: tuple[int, int]
+    before: npt.NDArray[np.integer]
+    after: npt.NDArray[np.integer]
+    repaint: Repaint
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelsRefined:
+    """Some planes of a run; ``done`` of ``total`` steps are made.
+
+    ``changes`` tells what became of each label, ``note`` why the labels on a plane were left as they were.
+    """
+
+    serial: int
+    context: str
+    run: int
+    done: int
+    total: int
+    planes: tuple[RefinedPlane, ...] = ()
+    changes: tuple[Change, ...] = ()
+    note: str = ""
+
+
+Request = LocateRequest | IdentifyRequest | ProposeRequest | SimilarityRequest | ViewRequest | RefineRequest
+Result = (
+    SourceReady | EmbeddingProgress | Located | Identified | Proposed | RegionSimilarity | PlaneView | LabelsRefined
+)

@@ -23,6 +23,7 @@ from napari_ld.session.painting import Pairs, painted_over_free, repainted, touc
 from napari_ld.session.queue import Filter, Queue
 from napari_ld.session.region_changes import Change, Item, item_to_json
 from napari_ld.session.regions import RegionBook, renumbered
+from napari_ld.session.repaint import Repaint
 from napari_ld.session.reshaping import Similarity, area_of, derived, grown, neighbours, parts_of
 
 MAX_CLASS = 9
@@ -333,6 +334,12 @@ class RegionReview:
             erased = bool((patch.segments[:, 4] == ERASED).all())
             self._commit("erase by hand" if erased else "paint by hand", Change((), patch))
         return bool(len(patch.segments))
+
+    def repaint(self, label: str, repaints: Iterable[Repaint]) -> None:
+        """Take over as one step, called ``label``, what a refiner changed; to what follows it is painted by hand."""
+        patch = Patch.join([self.book.canvas.repainting(one, self.book.classes) for one in repaints])
+        if len(patch.segments):
+            self._commit(label, Change((), patch))
 
     # --- how a step is made -------------------------------------------------------------------------------------------
 

@@ -17,13 +17,15 @@ from napari_ld.io.windows import with_window
 from napari_ld.session import tracks as t
 from napari_ld.session.image_work import Work
 from napari_ld.session.log import read_log
+from napari_ld.session.refine_work import RefineWork
 from napari_ld.session.region_changes import Change
-from napari_ld.session.region_work import RegionWork
+from napari_ld.session.repaint import LayerChange
 from napari_ld.session.replay import Past, replay
 from napari_ld.session.requests import (
     EmbeddingProgress,
     Identified,
     IdentifyRequest,
+    LabelsRefined,
     Located,
     Proposed,
     RegionSimilarity,
@@ -33,7 +35,7 @@ from napari_ld.session.requests import (
 )
 
 
-class Session(RegionWork):
+class Session(RefineWork):
     """All mutable state of one panel; one per viewer, never global.
 
     Parameters
@@ -115,7 +117,7 @@ class Session(RegionWork):
     # --- one undo stack -----------------------------------------------------------------------------------------------
 
     def undo(self) -> None:
-        """Take back the last edit of landmarks, decision about regions or stroke of the brush."""
+        """Take back the last edit of landmarks, decision about regions, stroke of the brush or refinement."""
         if self.history.undo_label is not None:
             self._go_to("undo", *self.history.undo(self.state))
 
@@ -124,7 +126,12 @@ class Session(RegionWork):
         if self.history.redo_label is not None:
             self._go_to("redo", *self.history.redo(self.state))
 
-    def _go_to(self, op: str, landmarks: t.State, change: Change | None) -> None:
+    def _go_to(self, op: str, landmarks: t.State, change: Change | LayerChange | None) -> None:
+        if isinstance(change, LayerChange):
+            self.labels_touched(change.key, {part.plane for part in change.planes})
+            self.layer_changed.emit(change)  # the layer is the person's own: the log knows nothing of it
+            self.points_changed.emit()
+            return
         self.regions.flush()
         self.save({"op": op})
         if change is not None:
@@ -161,6 +168,8 @@ class Session(RegionWork):
                 self._proposed(result)
             case RegionSimilarity():
                 self._alike(result)
+            case LabelsRefined():
+                self._refined(result)
             case SourceReady() if result.context == self.context:
                 self.work = replace(self.work, encoder=result.encoder, device=result.device, reason=result.reason)
                 self.work_changed.emit()
