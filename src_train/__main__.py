@@ -47,11 +47,13 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--dry-run", action="store_true", help="show configuration, size and estimated time only")
     train.add_argument("--json", action="store_true", help="with --dry-run: the timed phases, as JSON")
     train.set_defaults(run=_train)
-    finetune = commands.add_parser("finetune", help="train a segmenter or classifier from an encoder, with labels")
-    finetune.add_argument("--task", default=None, help="segmentation (default) or classification")
+    finetune = commands.add_parser("finetune", help="train a segmenter or classifier from an encoder")
+    finetune.add_argument("--task", default=None, help="segmentation (default), classification or shapes")
     finetune.add_argument("--images", nargs="+", default=None, metavar="PATH", help="images, or folders of images")
     labels = finetune.add_mutually_exclusive_group()
-    labels.add_argument("--masks", nargs="+", default=None, metavar="PATH", help="label maps called as their images")
+    labels.add_argument(
+        "--masks", nargs="+", default=None, metavar="PATH", help="label maps called as their images, or shapes"
+    )
     labels.add_argument("--labels", nargs=1, default=None, metavar="FILE.csv", help="table with columns image, label")
     finetune.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder to make")
     finetune.add_argument("--init", default=None, metavar="ENCODER", help="name or file of the encoder to start from")

@@ -37,6 +37,8 @@ class EncoderWriter:
     normalization : IntensityNormalization
     """
 
+    first = 0  # steps after which there is something to be written
+
     def __init__(
         self,
         path: Path,
@@ -87,12 +89,21 @@ class HeadWriter:
     normalization : IntensityNormalization
     planes : int
         Learned from.
+    first : int
+        Steps after which there is something to be written.
     """
 
     def __init__(
-        self, path: Path, config: TaskConfig, head: HeadConfig, normalization: IntensityNormalization, planes: int
+        self,
+        path: Path,
+        config: TaskConfig,
+        head: HeadConfig,
+        normalization: IntensityNormalization,
+        planes: int,
+        first: int = 0,
     ) -> None:
-        self.path, self.config, self.head, self.normalization, self.planes = path, config, head, normalization, planes
+        self.path, self.config, self.head, self.normalization = path, config, head, normalization
+        self.planes, self.first = planes, first
 
     def write(self, network: nn.Module, step: int, minutes: float) -> None:
         """Replace the file."""

@@ -19,6 +19,7 @@ from src_train.distributed import World, agree
 from src_train.engine import Trainer
 from src_train.exporting import HeadWriter
 from src_train.folder import RunFolder
+from src_train.protocol import Method
 from src_train.schedules import Schedule
 from src_train.task_config import TaskConfig
 from src_train.tasks import TASKS
@@ -38,7 +39,7 @@ def finetuning(config: TaskConfig, folder: RunFolder, device: torch.device, worl
     head = _head(config)
     data, classes = task.read(config.data, config.labels, head, normalization, params)
     head = replace(head, classes=classes)
-    training, held = split(data, config.validation.share, config.seed, first=config.validation.first)
+    training, held = split(data, config.held_back, config.seed, first=config.validation.first)
     if state is None:
         state = RunState(_precision(encoder, config, world, device), asdict(encoder.config), asdict(normalization))
     schedule = _schedule(config, len(training))
@@ -49,7 +50,7 @@ def finetuning(config: TaskConfig, folder: RunFolder, device: torch.device, worl
     trainer = Trainer(method, schedule, seed=config.seed, device=device, low_precision=low, world=world)
     if resumed:
         state = load_checkpoint(folder.checkpoint, trainer)
-    maker = CropMaker(config.crops, normalization.mean, normalization.std, device)
+    crops = CropMaker(config.crops, normalization.mean, normalization.std, device)
     path = folder.of_task(config.task)
 
     def chosen() -> tuple[nn.Module, int]:
@@ -58,14 +59,24 @@ def finetuning(config: TaskConfig, folder: RunFolder, device: torch.device, worl
 
     return Work(
         trainer,
-        Batches(training, maker, schedule.couples, config.seed, world),
+        Batches(training, task.maker(crops, data, params), schedule.couples, config.seed, world),
         len(training),
         [name for _, name in classes],
-        task.judge(held, head, normalization) if held.planes and world.rank == 0 else None,
-        HeadWriter(path, config, head, normalization, len(training)),
+        task.judge(held, head, normalization) if task.judge and held.planes and world.rank == 0 else None,
+        HeadWriter(path, config, head, normalization, len(training), _untrained(method)),
         chosen,
         lambda network: {},
     ), state
+
+
+def _untrained(method: Method) -> int:
+    """Steps after which the head is no longer as it began; 0 when it is trained from the start."""
+    before = 0
+    for phase in method.phases:
+        if any("head" in group.networks for group in phase.groups):
+            break
+        before += phase.steps
+    return before + 1 if before else 0
 
 
 def _head(config: TaskConfig) -> HeadConfig:

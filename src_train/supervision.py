@@ -129,6 +129,7 @@ class Supervisor:
         """Write the encoder so far unless the best one stands there; returns whether it was written."""
         self._exported = time.perf_counter()
         due = self.config.evaluation.select == "last" or not self.writer.path.is_file()
+        due = due and self.trainer.step >= self.writer.first
         if due:
             self.writer.write(self.trainer.averaged, self.trainer.step, self.minutes())
         return due

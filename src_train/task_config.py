@@ -12,13 +12,16 @@ from typing import Any
 from napari_ld.errors import ConfigError
 from napari_ld.model.backbones.fast import NORMS
 from napari_ld.model.encoder import CONFIGURATIONS
+from napari_ld.segmentation.shapes import VIEWS
 from src_train.config import TrainConfig, combined, from_settings, load_config, read_toml
 from src_train.data.crops import CropParams
+from src_train.data.drawn import CONTRASTS
 from src_train.optimizers import OPTIMIZERS
 from src_train.schedules import RATES, Schedule
 from src_train.tasks import TASKS
 from src_train.tasks.classification import ClassificationParams
 from src_train.tasks.segmentation import SegmentationParams
+from src_train.tasks.shapes import ShapeTaskParams
 
 
 @dataclass(frozen=True)
@@ -94,12 +97,18 @@ class TaskConfig:
     validation: Validation = field(default_factory=Validation)
     segmentation: SegmentationParams = field(default_factory=SegmentationParams)
     classification: ClassificationParams = field(default_factory=ClassificationParams)
+    shapes: ShapeTaskParams = field(default_factory=ShapeTaskParams)
+
+    @property
+    def held_back(self) -> float:
+        """Share of the images that is held back: none without labels to measure by."""
+        return self.validation.share if TASKS[self.task].judge else 0.0
 
     @property
     def evaluation(self) -> Validation:
         """What is measured on the way; nothing when nothing is held back."""
         given = self.validation
-        return given if given.share > 0 else replace(given, every=0, select="last", patience=0)
+        return given if self.held_back > 0 else replace(given, every=0, select="last", patience=0)
 
 
 RunConfig = TrainConfig | TaskConfig
@@ -156,6 +165,17 @@ TASK_PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 
+# On top of a preset, by task: without labels more steps are needed, and structures lie in all directions.
+_OF_TASK: dict[str, dict[str, dict[str, Any]]] = {
+    "shapes": {
+        name: {
+            "schedule": {"steps": steps, "first_phase": 0.4, "learning_rate": 2e-3},
+            "crops": {"rotation": 180.0, "scale": 0.25, "on_labels": 0.5},
+        }
+        for name, steps in (("quick", 300), ("standard", 1200), ("thorough", 6000))
+    }
+}
+
 _CHOICES: dict[str, Collection[str]] = {
     "task": TASKS,
     "encoder": CONFIGURATIONS,
@@ -164,6 +184,7 @@ _CHOICES: dict[str, Collection[str]] = {
     "schedule.optimizer": OPTIMIZERS,
     "schedule.rate": RATES,
     "validation.select": ("best", "last"),
+    "shapes.contrast": CONTRASTS,
 }
 
 
@@ -179,8 +200,12 @@ def load_task_config(
     """
     if preset not in TASK_PRESETS:
         raise ConfigError(f"unknown preset {preset!r}: choose one of {', '.join(TASK_PRESETS)}")
-    layers = _COMMON, TASK_PRESETS[preset], read_toml(file), from_settings(settings or []), given
-    return combined(TaskConfig, layers, _check)
+    own = read_toml(file), from_settings(settings or []), given
+    task = next((layer["task"] for layer in reversed(own) if "task" in layer), "")
+    if task == "shapes" and preset == "ld-protocol":
+        raise ConfigError("the preset 'ld-protocol' needs labels: choose quick, standard or thorough for shapes")
+    of_task = _OF_TASK.get(str(task), {}).get(preset, {})
+    return combined(TaskConfig, (_COMMON, TASK_PRESETS[preset], of_task, *own), _check)
 
 
 def load_run_config(file: Path, settings: list[str] | None = None, **given: Any) -> RunConfig:
@@ -212,6 +237,8 @@ def _check(config: TaskConfig) -> list[str]:
         problems.append("validation.share must lie in [0, 1), every be at least 1, patience at least 0")
     if config.task == "segmentation":
         problems += _check_segmentation(config.segmentation)
+    if config.task == "shapes":
+        problems += _check_shapes(config.shapes)
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", config.device):
         problems.append(f"device = {config.device!r}: choose auto, cpu, cuda, cuda:1 … or mps")
     return problems
@@ -224,4 +251,20 @@ def _check_segmentation(params: SegmentationParams) -> list[str]:
         problems.append("segmentation.dice, cross_entropy and published must not be negative, and one above 0")
     if any(value < 1 for value in params.values):
         problems.append(f"segmentation.values = {list(params.values)}: labels count from 1")
+    return problems
+
+
+def _check_shapes(params: ShapeTaskParams) -> list[str]:
+    problems = []
+    if not params.span > 0 or not 0 <= params.spread <= 2 or not 0 <= params.field < 1:
+        problems.append("shapes.span must be above 0, spread lie in [0, 2], field in [0, 1)")
+    if not 0 <= params.game <= 1 or not 0 <= params.second < 1 or not 1 <= params.views <= VIEWS:
+        problems.append(f"shapes.game must lie in [0, 1], second in [0, 1), views in 1 to {VIEWS}")
+    weights = params.drawn, params.shape, params.region, params.entropy
+    if min(weights) < 0 or params.drawn + params.shape <= 0:
+        problems.append("shapes.drawn, shape, region and entropy must not be negative, and drawn or shape above 0")
+    if min(params.game_rate, params.critic_rate, params.encoder_rate) < 0 or min(params.clusters, params.dim) < 2:
+        problems.append(
+            "shapes.game_rate, critic_rate, encoder_rate must not be negative, clusters and dim be at least 2"
+        )
     return problems

@@ -87,6 +87,13 @@ class CropMaker:
         self, planes: list[LabelledPlane], rng: np.random.Generator, share: slice | None = None
     ) -> LabelledBatch:
         """Draw geometry, resample, change intensities; ``share``: the couples of this process (default: all)."""
+        _, changed, targets = self.both(planes, rng, share)
+        return LabelledBatch(changed, targets)
+
+    def both(
+        self, planes: list[LabelledPlane], rng: np.random.Generator, share: slice | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Model input before and after intensities are changed, and the targets."""
         rows = slice(0, len(planes)) if share is None else slice(2 * share.start, 2 * share.stop)
         draws = Draws(int(rng.integers(2**62)), len(planes), rows, self.device)
         planes = planes[rows]
@@ -94,7 +101,7 @@ class CropMaker:
         points = transform(matrix, pixel_grid(self.params.size, 1, self.device))
         views = torch.cat([_sampled(plane.pixels.to(self.device), p) for plane, p in zip(planes, points, strict=True)])
         changed = changed_intensity(views, draws, self.params.intensity)
-        return LabelledBatch((changed - self.mean) / self.std, self._targets(planes, points))
+        return (views - self.mean) / self.std, (changed - self.mean) / self.std, self._targets(planes, points)
 
     def _matrix(self, planes: list[LabelledPlane], draws: Draws) -> Tensor:
         """Affine from pixels of the crop to pixels of the plane, (B, 2, 3)."""

@@ -179,14 +179,14 @@ def test_the_soft_label_turns_with_the_image() -> None:
     image = torch.rand(1, 3, 24, 40, generator=torch.Generator().manual_seed(0))
     inside = torch.ones(6, 10, dtype=torch.bool)
     inside[0] = False
-    found = soft_label(encoder, image, inside)  # type: ignore[arg-type]  # a stand-in
+    found = soft_label(encoder, image, inside[None])
     dense = encoder(image)
     assert dense.clusters is not None
     outputs = shape_outputs(dense.clusters[0], dense.embedding[0], inside)
-    torch.testing.assert_close(found.label, (outputs[0] + outputs[1]) / 2)
-    torch.testing.assert_close(found.spread, (outputs[0] - outputs[1]).square() / 4, atol=1e-6, rtol=0)
+    torch.testing.assert_close(found.label, (outputs[0] + outputs[1])[None] / 2)
+    torch.testing.assert_close(found.spread, (outputs[0] - outputs[1]).square()[None] / 4, atol=1e-6, rtol=0)
     torch.testing.assert_close(found.unsure, uncertainty(found.label))
     with pytest.raises(Cancelled):
-        soft_label(encoder, image, inside, lambda: True)  # type: ignore[arg-type]
+        soft_label(encoder, image, inside[None], lambda: True)
     with pytest.raises(ValueError, match="no clusters"):
-        soft_label(lambda x: Dense(x, None), image, inside)  # type: ignore[arg-type]
+        soft_label(lambda x: Dense(x, None), image, inside[None])
