@@ -70,7 +70,7 @@ ARMS = {
         Arm("shapes"),
         Arm("discs as shapes", discs=True),
         Arm("without the game", ("shapes.game=0.0",)),
-        Arm("without drawn pictures", ("shapes.drawn=0.0", "shapes.game=0.6875", "shapes.game_rate=1.0")),
+        Arm("without drawn pictures", ("shapes.drawn=0.0", "shapes.game=0.6", "shapes.game_rate=1.0")),
         Arm("random encoder", ("shapes.encoder_rate=1.0",), init=""),
     )
 }
@@ -183,7 +183,8 @@ class Benchmark:
             if model is None:
                 return False
             seconds = time.process_time() - began
-            for output, find in generator_finders(model.parent, self.config(arm)).items():
+            outputs = generator_finders(model.parent, self.config(arm)) if name == "shapes" else {}
+            for output, find in outputs.items():
                 self._row(f"{name}: {output}", find, seconds)
             self._row(f"{name}: student", model_finder(model), seconds)
             if name == "shapes":
@@ -198,7 +199,7 @@ class Benchmark:
             "crops.size": s["crop"],
             "precision": s["precision"],
             **{f"schedule.{key}": s[key] for key in ("steps", "couples", "first_phase", "learning_rate")},
-            **{f"shapes.{key}": s[key] for key in ("game", "span", "field", "contrast")},
+            **{f"shapes.{key}": s[key] for key in ("game", "span", "field", "views", "contrast")},
             "seed": self.options.seed,
             "device": "cpu",
         }

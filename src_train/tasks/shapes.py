@@ -78,10 +78,10 @@ class ShapeTaskParams:
     span: float = 1.0
     spread: float = 0.3
     field: float = 0.0
-    game: float = 0.4
+    game: float = 0.2
     second: float = 0.0
     drawn: float = 1.0
-    shape: float = 0.1
+    shape: float = 0.03
     region: float = 0.1
     entropy: float = 0.1
     game_rate: float = 0.3
