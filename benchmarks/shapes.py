@@ -254,8 +254,8 @@ def _untrained(model: Path, seed: int) -> LoadedHead:
 
 def table(rows: dict[str, dict[str, Any]]) -> str:
     """One line a row, and whether the target is met."""
-    lines = ["| | Dice | |", "|---|---|---|"]
-    lines += [f"| {name} | {row['dice']:.3f} ± {row['dice_std']:.3f} | |" for name, row in rows.items()]
+    lines = ["| | Dice |", "|---|---|"]
+    lines += [f"| {name} | {row['dice']:.3f} ± {row['dice_std']:.3f} |" for name, row in rows.items()]
     if "shapes: student" in rows:
         best, filtered = rows["shapes: student"]["dice"], rows["Frangi's filter"]["dice"]
         met = best >= max(TARGET[0], filtered + TARGET[1])

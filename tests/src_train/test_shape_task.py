@@ -239,7 +239,7 @@ def test_what_cannot_be_learned_from_is_said_in_one_line(
         ([*images, "--masks", str(tmp_path / "many")], "expected masks of two values"),
         (lines, "no images: give files or folders with --images"),
         ([*images, *lines, "--set", "shapes.span=0.001"], "nothing is left of the masks"),
-        ([*images, *lines, "--set", "shapes.field=0.999"], "lower shapes.field"),
+        (["--images", str(tmp_path / "blank"), *lines, "--set", "shapes.field=0.9"], "lower shapes.field"),
         ([*images, *lines, "--set", "shapes.contrast=grey"], "choose one of dark, bright, both"),
         ([*images, *lines, "--set", "shapes.span=0.0"], "shapes.span must be above 0"),
         ([*images, *lines, "--set", "shapes.views=9"], "views in 1 to 8"),
