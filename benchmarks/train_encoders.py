@@ -6,9 +6,10 @@
     python -m benchmarks.train_encoders all    --out runs --init runs/base/encoder.safetensors
     python -m benchmarks.train_encoders all    --out runs --resume --minutes 9 --device cuda     # in slices
 
-``base`` sees no evaluated image; ``fold-a`` and ``fold-b`` never see the images of that fold; ``nohand`` and ``noceph`` see
-no hand and no cephalogram, for the question what retraining on a new kind of image is worth; ``all`` is the encoder that
-ships. ``nohand`` starts from random weights: ``base`` has seen hands, if none that is evaluated. Labels are never read. The data are found through NAPARI_LD_DATA.
+``base`` sees no evaluated image; ``fold-a`` and ``fold-b`` never see the images of that fold; ``nohand`` and ``noceph``
+see no hand and no cephalogram, for the question what retraining on a new kind of image is worth; ``all`` is the encoder
+that ships. ``nohand`` starts from random weights: ``base`` has seen hands, if none that is evaluated. Labels are never
+read. The data are found through NAPARI_LD_DATA.
 """
 
 from __future__ import annotations
