@@ -13,11 +13,13 @@ from torch import Tensor
 from napari_ld._types import Box, Embedding, Position
 from napari_ld.model.preprocessing import IntensityNormalization
 
-__all__ = ["Window", "crop_window", "input_scale", "model_input", "plane_window", "resampled"]
+__all__ = ["THUMBNAIL", "Window", "crop_window", "input_scale", "model_input", "plane_window", "resampled", "thumbnail"]
 
 # Rows are normalised and narrowed in strips of about this many pixels, so that a huge plane never stands in memory as
 # floating-point numbers.
 _STRIP_PIXELS = 4_000_000
+THUMBNAIL = 12, 16  # rows and columns of a thumbnail, whatever the shape of the plane
+_CELL_PIXELS = 12  # along each axis of a cell of a thumbnail, at least this many pixels are looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,23 @@ def model_input(
         x = torch.from_numpy(np.ascontiguousarray(normalised))[None]
         narrowed.append(_resize(x, (x.shape[-2], window.size[1])))
     return _resize(torch.cat(narrowed, dim=2), window.size)
+
+
+def thumbnail(
+    pixels: npt.NDArray[Any], normalization: IntensityNormalization, limits: tuple[float, float]
+) -> npt.NDArray[np.float32]:
+    """Mean brightness of the cells of a coarse grid over the plane, (rows, columns) of :data:`THUMBNAIL`.
+
+    Parameters
+    ----------
+    pixels : (rows, columns) or (rows, columns, channels) array
+    limits : (low, high)
+        Intensity limits of the plane.
+    """
+    # Cells average over so many pixels that every n-th of them will do.
+    down, right = (max(1, side // (cells * _CELL_PIXELS)) for side, cells in zip(pixels.shape, THUMBNAIL, strict=False))
+    grey = torch.from_numpy(normalization.apply(pixels[::down, ::right], limits).mean(0))
+    return np.asarray(torch.nn.functional.adaptive_avg_pool2d(grey[None], THUMBNAIL)[0].numpy(), np.float32)
 
 
 def resampled(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import tempfile
 import threading
-import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
@@ -19,7 +17,8 @@ from napari_ld.embedding.device import choose_device, move_encoder
 from napari_ld.embedding.index import DEFAULT_POOLING_SIGMA, CoarseIndex
 from napari_ld.embedding.locks import acquired
 from napari_ld.embedding.planes import Planes, intensity_limits
-from napari_ld.embedding.resampling import Window, crop_window, input_scale, model_input, plane_window
+from napari_ld.embedding.resampling import Window, crop_window, input_scale, model_input, plane_window, thumbnail
+from napari_ld.embedding.temporary import temporary_store
 from napari_ld.embedding.tiling import check_cancelled, encode
 from napari_ld.errors import StorageError
 from napari_ld.model.checkpoint import LoadedModel
@@ -103,11 +102,12 @@ class FeatureSource:
         self.index_stride = index_stride
         self._tile = tile
         self._encoder = cast(DenseEncoder, move_encoder(copy.deepcopy(model.encoder), self.device))
-        self.store = store if store is not None else self._temporary_store()
+        self.store = store if store is not None else temporary_store(self)
         self.kept: dict[Any, Any] = {}
         self._notes: list[str] = []
         self._keys: dict[int, str] = {}
         self._limits: dict[int, tuple[float, float]] = {}
+        self._thumbnails: dict[int, npt.NDArray[np.float32]] = {}
         self._recent: OrderedDict[int, tuple[Embedding, int]] = OrderedDict()
         self._pixels: OrderedDict[int, npt.NDArray[Any]] = OrderedDict()
         self._indices: dict[float, CoarseIndex] = {}
@@ -188,6 +188,14 @@ class FeatureSource:
         pixels, scaling = self._load(i), self.model.header.normalization
         x = scaling.apply(pixels, self._limits_of(i, pixels)) * scaling.std + scaling.mean
         return np.moveaxis(x, 0, -1) if len(x) > 1 else x[0]
+
+    def thumbnail(self, i: int) -> npt.NDArray[np.float32]:
+        """Brightness of a few cells of plane ``i``; made while it is embedded, with its pixels at hand, and kept."""
+        with self._state:
+            if i not in self._thumbnails:
+                pixels = self._load(i)
+                self._thumbnails[i] = thumbnail(pixels, self.model.header.normalization, self._limits_of(i, pixels))
+            return self._thumbnails[i]
 
     # --- features -----------------------------------------------------------------------------------------------------
 
@@ -325,6 +333,7 @@ class FeatureSource:
         """Features of one plane from the store, else computed; and the bytes that they hold in memory."""
         check_cancelled(cancelled)
         key = self._key(i)
+        self.thumbnail(i)
         arrays = self.store.get(key) if self.store is not None else None
         held = 0
         if arrays is None:
@@ -336,9 +345,8 @@ class FeatureSource:
             stored = self._keep(key, arrays)
             if stored is not None:
                 arrays, held = stored, 0
-        origin, step = self._window(i).grid(self._encoder.config.output_stride)
-        found = Embedding(arrays["vectors"], arrays.get("clusters"), origin, step, self.shape(i), self.notes)
-        return found, held
+        geometry = self._window(i).grid(self._encoder.config.output_stride)
+        return Embedding(arrays["vectors"], arrays.get("clusters"), *geometry, self.shape(i), self.notes), held
 
     def _key(self, i: int) -> str:
         if i not in self._keys:
@@ -390,11 +398,3 @@ class FeatureSource:
                 basis, image = None if self.shared_limits else pixels, self.address(i)[0]
                 self._limits[which] = intensity_limits(self._planes, image, basis, self.model.header.normalization)
             return self._limits[which]
-
-    def _temporary_store(self) -> Store | None:
-        try:
-            folder = tempfile.TemporaryDirectory(prefix="napari-ld-", ignore_cleanup_errors=True)
-        except OSError:
-            return None
-        weakref.finalize(self, folder.cleanup)
-        return Store(folder.name, max_bytes=2**40)

@@ -66,8 +66,9 @@ def locate(
     """Find landmarks on every plane of a stack.
 
     First come the coarse matches of all planes, then, with ``refine``, the refined ones: the same landmarks and planes,
-    with ``stage`` ``"fine"``. Planes that are not embedded yet are embedded on the way. The result
-    is the same each time. On a plane that holds the user's own click the answer is that click, ``"verified"``.
+    with ``stage`` ``"fine"``. A coarse match may come a second time and then replaces the first: when all planes
+    together say that one is mirrored, or that it is not. Planes that are not embedded yet are embedded on the way. The
+    result is the same each time. On a plane that holds the user's own click the answer is that click, ``"verified"``.
 
     Parameters
     ----------
@@ -129,19 +130,19 @@ def _search(
     expected: ExpectedError | None,
 ) -> Iterator[Match]:
     total, done = len(planes) * (1 if search_sigma is None else 2), 0
-    by_plane: dict[int, list[CoarseMatch]] = {plane: [] for plane in planes}
+    by_plane: dict[int, dict[int, CoarseMatch]] = {plane: {} for plane in planes}
     for match in kind(query, planes):
-        on_plane = by_plane[match.plane]
-        on_plane.append(_with_click(query, match))
-        yield _match(query, on_plane[-1], "coarse", on_plane[-1], expected)
-        if len(on_plane) == len(query.landmarks):
+        on_plane, known = by_plane[match.plane], match.landmark in by_plane[match.plane]
+        on_plane[match.landmark] = _with_click(query, match)
+        yield _match(query, on_plane[match.landmark], "coarse", on_plane[match.landmark], expected)
+        if not known and len(on_plane) == len(query.landmarks):
             done += 1
             _report(progress, done, total)
     if search_sigma is None:
         return
     if query.params.adapt is not None:
         query.learn_from(lessons(query))
-    for matches in by_plane.values():
+    for matches in (list(on_plane.values()) for on_plane in by_plane.values()):
         check_cancelled(query.cancelled)
         for coarse, match in zip(matches, refine_plane(query, matches, search_sigma), strict=True):
             yield _match(query, match, "fine", coarse, expected)

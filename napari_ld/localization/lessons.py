@@ -42,8 +42,9 @@ def _sure_answers(query: Query, templates: list[Template]) -> list[Template]:
     others = [plane for plane in range(query.source.n_planes) if plane not in marked]
     spread = np.unique(np.linspace(0, len(others) - 1, _MOST_ASKED).round().astype(int)).tolist() if others else []
     asked = [others[k] for k in spread]
+    found = {(match.plane, match.landmark): match for match in search_images(plain, asked)}
     by_plane: dict[int, list[CoarseMatch]] = {}
-    for match in search_images(plain, asked):
+    for match in found.values():
         by_plane.setdefault(match.plane, []).append(match)
     expected = ExpectedError(plain)
     sure: list[tuple[float, int]] = []

@@ -81,7 +81,8 @@ class LocateParams:
         How the similarity maps of several templates become one.
     mirror : bool
         ``images``: each plane is also searched with mirrored templates, and as a whole counts as mirrored when all
-        landmarks together fit better so: left and right eyes or hands in one stack.
+        landmarks together fit better so: left and right eyes or hands in one stack. Where the planes fall into two
+        mirrored groups by themselves, the groups decide; see :func:`napari_ld.localization.laterality.judged_together`.
     mirror_margin : float
         By how much the mean score must be higher for that.
     exclusion : float
