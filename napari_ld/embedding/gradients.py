@@ -12,6 +12,7 @@ References
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -36,6 +37,7 @@ _WEIGHTS = (0.55, 0.9, 0.9, 0.55)  # Gaussian window of sigma = 2 bins at these 
 _CLIP = 0.2  # of the normalised histogram [1]
 _SMOOTHING = (0.0215, 0.2286, 0.4999)  # Gaussian of sigma 0.8 pixels, from its end to its centre
 _FAINT = 0.02  # length of a histogram, of contrasts from 0 to 1, below which it is mostly noise
+_KEPT = 32  # matrices and grids of the last sizes: windows of one kind differ by a pixel or two
 
 
 def orientation_maps(grey: Tensor) -> Tensor:
@@ -54,11 +56,16 @@ def orientation_maps(grey: Tensor) -> Tensor:
     height, width = grey.shape
     x = functional.pad(grey[None, None].float(), (3, 3 + width % 2, 3, 3 + height % 2), mode="replicate")[0, 0]
     x = _smoothed(_smoothed(x).T).T
-    down, right = (x[2:, 1:-1] - x[:-2, 1:-1]) / 2, (x[1:-1, 2:] - x[1:-1, :-2]) / 2
-    maps = _by_orientation(down, right)
+    down, right = (x[2:, 1:-1] - x[:-2, 1:-1]).div_(2), (x[1:-1, 2:] - x[1:-1, :-2]).div_(2)
+    maps = _by_orientation(down.contiguous(), right.contiguous())
+    return _triangles(maps.shape[1]) @ (maps @ _triangles(maps.shape[2]).T)
+
+
+@functools.lru_cache(_KEPT)
+def _triangles(side: int) -> Tensor:
+    """Triangular bins along one axis as a matrix."""
     half = BIN // _STEP
-    triangle = (half - np.abs(np.arange(1 - half, half))) / half**2
-    return band_matrix(triangle, maps.shape[1]) @ (maps @ band_matrix(triangle, maps.shape[2]).T)
+    return band_matrix((half - np.abs(np.arange(1 - half, half))) / half**2, side)
 
 
 def descriptors(maps: Tensor, positions: npt.NDArray[np.float64]) -> Tensor:
@@ -75,11 +82,19 @@ def descriptors(maps: Tensor, positions: npt.NDArray[np.float64]) -> Tensor:
     (N, 128) float32 tensor
         Length near 1, and shorter where there is little contrast: what is hardly visible counts less.
     """
-    offsets = np.stack(np.meshgrid(_CENTRES, _CENTRES, indexing="ij"), axis=-1).reshape(-1, 2) * BIN
+    offsets, weights, common = _layout()
     cells = (positions[:, None] + offsets + 0.5) / _STEP - 0.5  # (N, 16, 2)
     found = _sampled(maps, cells.reshape(-1, 2)).view(len(positions), 16, _ORIENTATIONS)
+    return _rooted((found * weights[:, None]).flatten(1), common)
+
+
+@functools.cache
+def _layout() -> tuple[npt.NDArray[np.float64], Tensor, Tensor]:
+    """Offsets (16, 2) of the bins in pixels, their weights (16,), and what a patch without structure has (128,)."""
+    offsets = np.stack(np.meshgrid(_CENTRES, _CENTRES, indexing="ij"), axis=-1).reshape(-1, 2) * BIN
     weights = torch.from_numpy(np.outer(_WEIGHTS, _WEIGHTS).reshape(-1)).float()
-    return _rooted((found * weights[:, None]).flatten(1))
+    common = weights.sqrt().repeat_interleave(_ORIENTATIONS)
+    return offsets, weights, common / common.norm()
 
 
 def _sampled(maps: Tensor, cells: npt.NDArray[np.float64]) -> Tensor:
@@ -93,32 +108,40 @@ def _sampled(maps: Tensor, cells: npt.NDArray[np.float64]) -> Tensor:
 def _smoothed(x: Tensor) -> Tensor:
     """Gaussian along the first axis, two rows shorter at either end; sums are faster here than a convolution."""
     outer, inner, centre = _SMOOTHING
-    return centre * x[2:-2] + inner * (x[1:-3] + x[3:-1]) + outer * (x[:-4] + x[4:])
+    smooth = centre * x[2:-2]
+    smooth += (x[1:-3] + x[3:-1]).mul_(inner)
+    smooth += (x[:-4] + x[4:]).mul_(outer)
+    return smooth
 
 
 def _by_orientation(down: Tensor, right: Tensor) -> Tensor:
     """Magnitude shared between the two nearest of eight orientations: (h, w) twice, even, to (8, h / 2, w / 2)."""
     height, width = down.shape[0] // _STEP, down.shape[1] // _STEP
-    angle = torch.atan2(down, right) * (_ORIENTATIONS / (2 * math.pi))
+    angle = torch.atan2(down, right).mul_(_ORIENTATIONS / (2 * math.pi))
     lower = angle.floor()
-    magnitude = torch.hypot(down, right) / _STEP**2
-    upper_part = (angle - lower) * magnitude
-    rows, columns = torch.arange(down.shape[0]) // _STEP, torch.arange(down.shape[1]) // _STEP
-    cell, which = rows[:, None] * width + columns, lower.long()
+    magnitude = torch.hypot(down, right).div_(_STEP**2)
+    upper_part = angle.sub_(lower).mul_(magnitude)
+    which, cell = lower.long(), _cells(down.shape[0], down.shape[1])
     maps = torch.zeros(_ORIENTATIONS * height * width)
-    for orientation, part in ((which, magnitude - upper_part), (which + 1, upper_part)):
-        at = orientation % _ORIENTATIONS * (height * width) + cell
-        maps.scatter_add_(0, at.flatten(), part.flatten())
+    # Work goes into as few new arrays as possible: making them takes as long as the sums.
+    for orientation, part in ((which, magnitude.sub_(upper_part)), (which + 1, upper_part)):
+        at = (orientation & (_ORIENTATIONS - 1)).mul_(height * width).add_(cell)  # eight are a power of two
+        maps.scatter_add_(0, at.view(-1), part.view(-1))
     return maps.view(_ORIENTATIONS, height, width)
 
 
-def _rooted(histograms: Tensor) -> Tensor:
+@functools.lru_cache(_KEPT)
+def _cells(height: int, width: int) -> Tensor:
+    """Number of the cell of each pixel, (height, width)."""
+    rows, columns = torch.arange(height) // _STEP, torch.arange(width) // _STEP
+    return rows[:, None] * (width // _STEP) + columns
+
+
+def _rooted(histograms: Tensor, common: Tensor) -> Tensor:
     """Clip, take the root, take out what a patch without any structure would have, and shorten faint ones: (N, 128)."""
     length = histograms.norm(dim=1, keepdim=True)
-    found = (histograms / (length + 1e-6)).clamp_max(_CLIP)
-    found = (found / (found.sum(dim=1, keepdim=True) + 1e-6)).sqrt()
-    common = torch.from_numpy(np.outer(_WEIGHTS, _WEIGHTS).reshape(-1)).float().sqrt().repeat_interleave(_ORIENTATIONS)
-    common = common / common.norm()
-    found = found - (found @ common)[:, None] * common
-    seen: Tensor = found / (found.norm(dim=1, keepdim=True) + 1e-6) * (length / (length + _FAINT))
+    found = (histograms / (length + 1e-6)).clamp_max_(_CLIP)
+    found = found.div_(found.sum(dim=1, keepdim=True) + 1e-6).sqrt_()
+    found -= (found @ common)[:, None] * common
+    seen: Tensor = found.div_(found.norm(dim=1, keepdim=True) + 1e-6).mul_(length / (length + _FAINT))
     return seen

@@ -13,7 +13,7 @@ from torch import Tensor
 from napari_ld._types import Position, Status
 from napari_ld.embedding.source import FeatureSource
 from napari_ld.embedding.tiling import check_cancelled
-from napari_ld.localization.query import Query, Template
+from napari_ld.localization.query import Query
 from napari_ld.similarity import comparable_rows, cosine_rows, find_peaks
 
 __all__ = ["Candidates", "CoarseMatch", "candidates", "coarse_map", "exclusion_radius", "reorder_by_cycle", "to_cell"]
@@ -113,14 +113,17 @@ def reorder_by_cycle(query: Query, found: list[Candidates]) -> list[Candidates]:
     found : list of Candidates
         All landmarks of one plane.
     """
-    vectors = _vectors(query, found)
+    vectors = comparable_rows(_vectors(query, found), query.levels)
     owner = np.repeat(np.arange(len(found)), [len(at.scores) for at in found])
+    of_owner = np.array([at.landmark for at in found])[owner]
     errors = np.zeros(len(owner))
+    ways: dict[tuple[int, int], npt.NDArray[np.float64]] = {}  # by plane of templates: one product for all landmarks
     for template in query.templates:
-        landmark = query.landmarks.index(template.landmark)
-        mine = np.nonzero([found[k].landmark == landmark for k in owner])[0]
-        places = _way_back(query, template, vectors[torch.from_numpy(mine)])
-        distance = (places - np.array(template.position)) * np.array(template.source.scale(template.plane))
+        home, landmark = (id(template.source), template.plane), query.landmarks.index(template.landmark)
+        if home not in ways:
+            ways[home] = _way_back(query, template.source, template.plane, vectors)
+        mine = np.nonzero(of_owner == landmark)[0]
+        distance = (ways[home][mine] - np.array(template.position)) * np.array(template.source.scale(template.plane))
         errors[mine] += np.hypot(*distance.T) / template.source.working_size / len(query.of(landmark))
     reordered = []
     for k, at in enumerate(found):
@@ -149,11 +152,9 @@ def _vectors(query: Query, found: list[Candidates]) -> Tensor:
     return total
 
 
-def _way_back(query: Query, template: Template, vectors: Tensor) -> npt.NDArray[np.float64]:
-    """Where vectors (N, D) are most similar to in the plane of a template, in stored pixels (N, 2)."""
-    source, plane = template.source, template.plane
-    similarity = comparable_rows(vectors, query.levels) @ query.rows(source, plane).T
-    best = similarity.argmax(dim=1).numpy()
+def _way_back(query: Query, source: FeatureSource, plane: int, vectors: Tensor) -> npt.NDArray[np.float64]:
+    """Where comparable vectors (N, D) are most similar to in the plane of templates, in stored pixels (N, 2)."""
+    best = (vectors @ query.rows(source, plane).T).argmax(dim=1).numpy()
     width = source.index(query.params.coarse_sigma).grid(plane)[1]
     return to_pixels(source, plane, np.stack(np.divmod(best, width), axis=1).astype(np.float64))
 

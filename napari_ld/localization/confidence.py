@@ -22,6 +22,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from napari_ld._types import Status
 from napari_ld.localization.coarse import coarse_map, exclusion_radius, to_cell
@@ -62,19 +65,36 @@ def absolute(query: Query, landmark: int) -> Scale:
 def background(query: Query, landmark: int) -> float:
     """What a typical wrong place scores: the median of the other peaks, over the templates' own planes."""
     if landmark not in query.backgrounds:
-        query.backgrounds[landmark] = _measured_background(query, landmark)
+        query.backgrounds.update(_measured_backgrounds(query))
     return query.backgrounds[landmark]
 
 
-def _measured_background(query: Query, landmark: int) -> float:
-    levels = []
-    for template in query.of(landmark):
-        grid = query.combine(coarse_map(template.source, template.plane, query), landmark)
-        peaks = find_peaks(grid[None], exclusion_radius(template.source, query), _OTHER_PEAKS)
-        others = peaks.scores[0, 1:]
-        others = others[np.isfinite(others)]
-        levels.append(float(np.median(others)) if len(others) else float(grid.min()))
-    return float(np.mean(levels))
+def _measured_backgrounds(query: Query) -> dict[int, float]:
+    """Background levels of all landmarks; those whose templates lie on one plane are looked for there together."""
+    on_plane: dict[tuple[int, int], dict[int, Template]] = {}
+    for template in query.templates:
+        home, landmark = (id(template.source), template.plane), query.landmarks.index(template.landmark)
+        on_plane.setdefault(home, {})[landmark] = template
+    levels: dict[tuple[int, int], dict[int, float]] = {}
+    for home, templates in on_plane.items():
+        source = next(iter(templates.values())).source
+        similar = coarse_map(source, home[1], query)
+        grids = torch.stack([query.combine(similar, landmark) for landmark in templates])
+        peaks = find_peaks(grids, exclusion_radius(source, query), _OTHER_PEAKS)
+        levels[home] = {
+            landmark: _median(scores[1:], grid)
+            for landmark, scores, grid in zip(templates, peaks.scores, grids, strict=True)
+        }
+    return {
+        landmark: float(np.mean([levels[id(t.source), t.plane][landmark] for t in query.of(landmark)]))
+        for landmark in range(len(query.landmarks))
+    }
+
+
+def _median(others: npt.NDArray[np.float64], grid: Tensor) -> float:
+    """Median of the other peaks; the lowest score where there are none."""
+    known = others[np.isfinite(others)]
+    return float(np.median(known)) if len(known) else float(grid.min())
 
 
 def neighbour(query: Query, landmark: int) -> float | None:
