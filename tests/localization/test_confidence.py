@@ -17,6 +17,7 @@ from napari_ld.localization.expected_error import ExpectedError
 from napari_ld.localization.query import Query
 
 SourceOf = Callable[..., FeatureSource]
+Moved = Callable[[int, int], np.ndarray]
 
 
 @pytest.mark.parametrize(
@@ -99,3 +100,13 @@ def test_no_expected_error_where_nothing_is_calibrated(source_of: SourceOf, came
     source = source_of(np.stack([camera] * 3))
     found = locate(source, [Template("eye", source, 0, (90.0, 90.0))], stack_kind="volume")
     assert all(match.expected_error is None for match in found)
+
+
+def test_the_background_of_a_landmark_does_not_depend_on_others(source_of: SourceOf, moved: Moved) -> None:
+    source = source_of(np.stack([moved(32, 32), moved(16, 40)]))
+    eye, leg, again = (("eye", 0, (92.0, 97.0)), ("leg", 0, (120.0, 60.0)), ("eye", 1, (108.0, 89.0)))
+    templates = [Template(name, source, plane, place) for name, plane, place in (eye, leg, again)]
+    together = Query(source, templates, LocateParams())
+    for landmark, name in enumerate(("eye", "leg")):
+        alone = Query(source, [template for template in templates if template.landmark == name], LocateParams())
+        assert background(together, landmark) == pytest.approx(background(alone, 0), abs=1e-6)
