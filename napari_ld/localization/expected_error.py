@@ -21,8 +21,8 @@ __all__ = ["COEFFICIENTS", "Evidence", "ExpectedError"]
 
 # Of (1, level, margin), for the refined answer also of the spread in units of 20 pixels.
 COEFFICIENTS: dict[str, tuple[float, ...]] = {
-    "coarse": (4.99, -3.22, -1.80),
-    "fine": (4.23, -2.34, -2.04, 0.25),
+    "coarse": (4.69, -3.12, -1.48),
+    "fine": (3.65, -1.94, -1.73, 0.35),
 }
 _SPREAD_UNIT = 20.0  # pixels of the working scale
 _LARGEST = 0.5  # of the longest side
