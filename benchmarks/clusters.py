@@ -9,7 +9,6 @@ images, without labels, unless ``--encoder`` names one that has not.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tomllib
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from scipy.cluster.vq import kmeans2, vq
 from scipy.optimize import linear_sum_assignment
 
 from benchmarks.folds import data_root
-from benchmarks.labelled import SPLITS, labelled_planes
+from benchmarks.labelled import labelled_planes, parser
 from benchmarks.machine import write_part
 from benchmarks.proposals import SETTINGS_FILE, untrained_like
 from napari_ld._types import Embedding
@@ -128,13 +127,8 @@ def run(
 def main(arguments: Sequence[str]) -> int:
     """Print the table and write the results."""
     settings = tomllib.loads(SETTINGS_FILE.read_text())
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--sets", nargs="+", choices=list(settings["sets"]), default=settings["clusters"]["sets"])
-    parser.add_argument("--images", type=int, default=settings["clusters"]["images"])
-    parser.add_argument("--split", choices=SPLITS, default="report")
-    parser.add_argument("--encoder", help="a bundled encoder or a file")
-    parser.add_argument("--output")
-    chosen = parser.parse_args(arguments)
+    sets, images = settings["clusters"]["sets"], settings["clusters"]["images"]
+    chosen = parser((__doc__ or "").split("\n")[0], list(settings["sets"]), sets, images).parse_args(arguments)
     rows = run(settings, chosen.sets, chosen.images, chosen.split, chosen.encoder)
     if chosen.output:
         write_part(chosen.output, settings, "clusters", rows, ("set", "split", "clusters"))

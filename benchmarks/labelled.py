@@ -8,10 +8,11 @@ report from the second.
 
 from __future__ import annotations
 
+import argparse
 import csv
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,17 @@ from napari_ld.io.images import read_image
 
 Labels = npt.NDArray[np.integer[Any]]
 SPLITS = ("tuning", "report")
+
+
+def parser(description: str, known: Sequence[str], sets: Sequence[str], images: int) -> argparse.ArgumentParser:
+    """Command line of what is measured on planes of a split; ``sets`` and ``images`` are taken where none are named."""
+    found = argparse.ArgumentParser(description=description)
+    found.add_argument("--sets", nargs="+", choices=list(known), default=list(sets))
+    found.add_argument("--images", type=int, default=images)
+    found.add_argument("--split", choices=SPLITS, default="report")
+    found.add_argument("--encoder", help="a bundled encoder or a file")
+    found.add_argument("--output")
+    return found
 
 
 def labelled_planes(

@@ -8,7 +8,6 @@ wrote.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tomllib
 from collections.abc import Callable, Sequence
@@ -21,7 +20,7 @@ from scipy import ndimage
 from skimage import segmentation as _segmentation
 
 from benchmarks.folds import data_root
-from benchmarks.labelled import SPLITS, labelled_planes
+from benchmarks.labelled import labelled_planes, parser
 from benchmarks.machine import write_part
 from napari_ld._types import Image
 from napari_ld.embedding import FeatureSource
@@ -139,13 +138,8 @@ def run(
 def main(arguments: Sequence[str]) -> int:
     """Print the table and write the results."""
     settings = tomllib.loads(SETTINGS_FILE.read_text())
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--sets", nargs="+", choices=list(settings["sets"]), default=list(settings["sets"]))
-    parser.add_argument("--images", type=int, default=settings["images"])
-    parser.add_argument("--split", choices=SPLITS, default="report")
-    parser.add_argument("--encoder", help="a bundled encoder or a file")
-    parser.add_argument("--output")
-    given = parser.parse_args(arguments)
+    sets, images = list(settings["sets"]), settings["images"]
+    given = parser((__doc__ or "").split("\n")[0], list(settings["sets"]), sets, images).parse_args(arguments)
     rows = run(settings, given.sets, given.images, given.split, given.encoder)
     if given.output:
         write_part(given.output, settings, "regions", rows, ("set", "split", "method", "asked"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
+from typing import Any
 
 from qtpy.QtCore import QEvent, QPointF, QRectF, Qt
 from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPalette, QPen, QPolygonF, QResizeEvent
@@ -15,13 +15,6 @@ Points = tuple[tuple[int, float], ...]
 _MARGIN = 4.0
 _WIDTH, _HEIGHT, _PLOT_HEIGHT = 200, 72, 104
 _AXIS_WIDTH, _AXIS_HEIGHT = 34.0, 18.0
-
-
-class Curve(Protocol):
-    """What both kinds of curves can do."""
-
-    def show_curve(self, curve: Points, steps: int, title: str) -> None:
-        """Show these ``(step, value)`` on an axis of ``steps``."""
 
 
 class DrawnCurve(Strip):

@@ -7,20 +7,19 @@ however large the image is. While regions are reviewed it is the active layer an
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
-from napari_ld._gui import keys, layers
+from napari_ld._gui import layers
 from napari_ld._gui.departures import Departures
+from napari_ld._gui.overlay import Overlay, Picture
 from napari_ld.proposals.regions import Region
 
 if TYPE_CHECKING:
     from napari import Viewer
     from napari.layers import Image as ImageLayer
-    from napari.layers import Labels
 
     from napari_ld.session.review import RegionReview
 
@@ -30,10 +29,8 @@ SIDE = 768  # pixels of the picture; smaller images are covered whole
 _SMALLEST = 24  # pixels: a lesion of two pixels is shown with this much around it
 _FILL = (0.12, 0.55)  # share of the canvas that a region may fill before the zoom changes
 
-Picture = npt.NDArray[np.uint8]
 
-
-class Outlines:
+class Outlines(Overlay):
     """Keeps the layer in step with the review.
 
     Parameters
@@ -52,27 +49,20 @@ class Outlines:
         actions: Mapping[str, Callable[[], object]],
         departures: Departures,
     ) -> None:
-        self._departures = departures
-        self._viewer, self._review, self._actions = viewer, review, actions
-        self._image: ImageLayer | None = None
-        self.layer: Labels | None = None
+        super().__init__(viewer, layers.PROPOSALS_LAYER, COLOURS, actions, departures)
+        self._review = review
         self._edges: tuple[tuple[object, ...], Picture] | None = None
         self._gone = False  # the person deleted the layer; it comes back when it is needed for review
 
     def follow(self, image: ImageLayer | None) -> None:
-        """Lie on another image, or on none."""
-        layer, self.layer = self.layer, None
-        self._image, self._edges, self._gone = image, None, False
-        if layer is not None:
-            keys.unbind_layer(layer, self._actions)
-            if layer in self._viewer.layers:
-                self._departures.add(layer)
+        """Lie on another image, or on none; the layer of the last one goes."""
+        super().follow(image)
+        self._edges, self._gone = None, False
 
     def forget(self, layer: object) -> bool:
         """Take notice that a layer was removed; returns whether it was this one."""
-        ours = self.layer is not None and self.layer == layer
-        if ours:
-            self.layer, self._gone = None, True
+        ours = super().forget(layer)
+        self._gone = self._gone or ours
         return ours
 
     def activate(self) -> None:
@@ -108,37 +98,7 @@ class Outlines:
             zoom = self._viewer.scene.camera.zoom * float(image.scale[-1])
             _draw_current(picture, region, plane, corner, max(1, round(1.2 / max(zoom, 1e-6))))
         data = picture[np.newaxis] if image.ndim == 3 else picture
-        self._show(image, data, layers.place_on_plane(image, plane, (float(corner[0]), float(corner[1]))))
-
-    def _show(self, image: ImageLayer, data: Picture, place: dict[str, Any]) -> None:
-        layer = self.layer
-        if layer is None:
-            self.layer = self._make(data, place)
-        elif layer.data.shape == data.shape and np.array_equal(layer.translate, place["translate"]):
-            layer.data[:] = data
-            layer.refresh(extent=False, thumbnail=False)
-        else:
-            layer.data = data
-            for name, value in place.items():
-                if not np.array_equal(getattr(layer, name), value):
-                    setattr(layer, name, value)
-
-    def _make(self, data: Picture, place: dict[str, Any]) -> Labels:
-        from napari.utils.colormaps import DirectLabelColormap
-
-        active = self._viewer.layers.selection.active
-        layer: Labels = self._viewer.add_labels(
-            data.copy(),
-            name=layers.PROPOSALS_LAYER,
-            colormap=DirectLabelColormap(color_dict=COLOURS),
-            opacity=1.0,
-            **place,
-        )
-        layer.editable = False
-        keys.bind_layer(layer, self._actions)
-        if active is not None:
-            self._viewer.layers.selection.active = active
-        return layer
+        self._show(data, layers.place_on_plane(image, plane, (float(corner[0]), float(corner[1]))))
 
     def _edges_on(self, plane: int, shape: tuple[int, int]) -> Picture:
         """Outlines of all regions of a plane; kept until the regions change."""

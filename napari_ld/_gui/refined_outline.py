@@ -14,18 +14,16 @@ from scipy import ndimage
 
 from napari_ld._gui import keys, layers
 from napari_ld._gui.departures import Departures
+from napari_ld._gui.overlay import Overlay, Picture
 
 if TYPE_CHECKING:
     from napari import Viewer
-    from napari.layers import Image as ImageLayer
-    from napari.layers import Labels
 
 AFTER, BEFORE, HALO = 1, 2, 3
 COLOURS = {None: "transparent", 0: "transparent", AFTER: (1, 0.84, 0, 1), BEFORE: (1, 1, 1, 1), HALO: (0, 0, 0, 0.7)}
-Picture = npt.NDArray[np.uint8]
 
 
-class RefinedOutline:
+class RefinedOutline(Overlay):
     """Keeps the layer.
 
     Parameters
@@ -37,34 +35,12 @@ class RefinedOutline:
     """
 
     def __init__(self, viewer: Viewer, actions: Mapping[str, Callable[[], object]], departures: Departures) -> None:
-        self._viewer, self._actions, self._departures = viewer, actions, departures
-        self._image: ImageLayer | None = None
-        self.layer: Labels | None = None
+        super().__init__(viewer, layers.REFINED_LAYER, COLOURS, actions, departures)
 
     def close(self) -> None:
         """Let go; the layer stays."""
         if self.layer is not None:
             keys.unbind_layer(self.layer, self._actions)
-
-    def follow(self, image: ImageLayer | None) -> None:
-        """Lie on another image, or on none; the layer of the last one goes."""
-        self.remove()
-        self._image = image
-
-    def forget(self, layer: object) -> bool:
-        """Take notice that a layer was removed; returns whether it was this one."""
-        ours = self.layer is not None and self.layer == layer
-        if ours:
-            self.layer = None
-        return ours
-
-    def remove(self) -> None:
-        """Take the layer away."""
-        layer, self.layer = self.layer, None
-        if layer is not None:
-            keys.unbind_layer(layer, self._actions)
-            if layer in self._viewer.layers:
-                self._departures.add(layer)
 
     def show(self, plane: int, corner: tuple[int, int], labels: npt.NDArray[np.integer[Any]], *, before: bool) -> None:
         """Draw the contours of labels (rows, columns) that begin at ``corner`` of a plane."""
@@ -89,36 +65,6 @@ class RefinedOutline:
             self.show(plane, (0, 0), np.zeros((2, 2), np.uint8), before=False)
         if self.layer is not None:
             self._viewer.layers.selection.active = self.layer
-
-    def _show(self, data: Picture, place: dict[str, Any]) -> None:
-        layer = self.layer
-        if layer is None:
-            self.layer = self._make(data, place)
-        elif layer.data.shape == data.shape and np.array_equal(layer.translate, place["translate"]):
-            layer.data[:] = data
-            layer.refresh(extent=False, thumbnail=False)
-        else:
-            layer.data = data
-            for name, value in place.items():
-                if not np.array_equal(getattr(layer, name), value):
-                    setattr(layer, name, value)
-
-    def _make(self, data: Picture, place: dict[str, Any]) -> Labels:
-        from napari.utils.colormaps import DirectLabelColormap
-
-        active = self._viewer.layers.selection.active
-        layer: Labels = self._viewer.add_labels(
-            data,
-            name=layers.REFINED_LAYER,
-            colormap=DirectLabelColormap(color_dict=COLOURS),
-            opacity=1.0,
-            **place,
-        )
-        layer.editable = False
-        keys.bind_layer(layer, self._actions)
-        if active is not None:
-            self._viewer.layers.selection.active = active
-        return layer
 
 
 def contours(labels: npt.NDArray[np.integer[Any]], value: int, thick: int) -> Picture:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,6 @@ import numpy.typing as npt
 
 from napari_ld._types import Box
 from napari_ld.errors import StorageError
-from napari_ld.proposals.masks import Mask
 from napari_ld.session.repaint import Repaint
 
 Owners = npt.NDArray[np.int32]
@@ -137,15 +136,6 @@ class Canvas:
         """``(rows, columns)`` classes of a plane, or of a box of it; ``classes`` is that of each region with pixels."""
         owners = self.owners(plane)
         return as_classes(owners[box.top : box.bottom, box.left : box.right] if box else owners, classes)
-
-    def painting(self, mask: Mask, owner: int, may_take: Callable[[Owners], npt.NDArray[np.bool_]]) -> Patch:
-        """Patch that gives those pixels of a mask to ``owner`` whose present owners ``may_take`` allows."""
-        parts = []
-        for plane in mask.planes:
-            pixels = mask.pixels(plane)
-            before = self.owners(plane).reshape(-1)[pixels]
-            parts.append(Patch.between(plane, pixels, before, np.where(may_take(before), np.int32(owner), before)))
-        return Patch.join(parts)
 
     def stroke(self, plane: int, labels: npt.NDArray[np.integer], classes: Mapping[int, int]) -> Patch:
         """Patch of what a person painted: ``labels`` (rows, columns) is how the plane looks now."""
