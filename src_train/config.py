@@ -138,8 +138,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 CONTINUED: dict[str, dict[str, Any]] = {
     name: {"schedule": {"first_phase": 0.0, "learning_rate": 1e-3}} for name in PRESETS if name != "paper"
 }
-"""What a preset changes for a run that starts from an encoder: it has clusters already, and the rate for random weights
-unlearns more than a short run teaches (``benchmarks.retraining``)."""
+"""What a preset changes for a run that starts from an encoder: it has clusters already, and at the pace for random
+weights a short run teaches no more and unlearns more (``benchmarks.retraining``)."""
 
 
 CHOICES: dict[str, Collection[str]] = {
