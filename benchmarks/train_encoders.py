@@ -8,8 +8,8 @@
 
 ``base`` sees no evaluated image; ``fold-a`` and ``fold-b`` never see the images of that fold; ``nohand`` and ``noceph``
 see no hand and no cephalogram, for the question what retraining on a new kind of image is worth; ``all`` is the encoder
-that ships. ``nohand`` starts from random weights: ``base`` has seen hands, if none that is evaluated. Labels are never
-read. The data are found through NAPARI_LD_DATA.
+that ships. ``nohand`` starts from random weights: ``base`` has seen hands, if none that is evaluated. ``--kind`` keeps
+to radiographs, fundus photographs or volumes. Labels are never read. The data are found through NAPARI_LD_DATA.
 """
 
 from __future__ import annotations
@@ -52,6 +52,12 @@ GROUPS: dict[str, float] = {
 PACE = ("schedule.learning_rate=2e-3", "schedule.first_phase=0.3")
 # What each encoder must not see: both sides of the evaluated sets, one side, nothing, or one whole set.
 HIDDEN_FOLDS = {"base": ("a", "b"), "fold-a": ("a",), "fold-b": ("b",), "all": (), "nohand": (), "noceph": ()}
+KINDS = {
+    "all": tuple(GROUPS),
+    "xray": ("ceph", "hand"),
+    "fundus": ("idrid_points", "idrid_segmentation", "idrid_unlabelled", "fundus_unlabelled", "drishti_gs", "drive"),
+    "mri-ct": ("acdc", "left_atrium", "lung_ct", "ms_lesions", "mouse_skull", "brain_templates", "sts"),
+}
 HIDDEN_GROUPS = {"base": ("ceph", "idrid_points"), "nohand": ("hand",), "noceph": ("ceph",)}
 
 
@@ -70,6 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("which", choices=sorted(HIDDEN_FOLDS))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--init", default="")
+    parser.add_argument("--kind", choices=list(KINDS), default="all", help="only images of one kind")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE")
     parser.add_argument("--name", default="", help="name of the run folder and encoder; default: WHICH")
@@ -88,7 +95,8 @@ def main(arguments: list[str] | None = None) -> int:
     if not root:
         raise ConfigError("NAPARI_LD_DATA is not set: it names the folder with the development data")
     folds = json.loads((Path(__file__).parent / "folds.json").read_text(encoding="utf-8"))
-    groups = {n: w for n, w in GROUPS.items() if n not in HIDDEN_GROUPS.get(options.which, ())}
+    kind = set(KINDS[options.kind]) - set(HIDDEN_GROUPS.get(options.which, ()))
+    groups = {name: weight for name, weight in GROUPS.items() if name in kind}
     config = load_config(
         "standard",
         settings=[*PACE, *options.set, *slices],
