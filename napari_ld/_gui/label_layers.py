@@ -157,6 +157,13 @@ def _plane(data: Any, ndim: int, plane: int) -> npt.NDArray[np.integer[Any]]:
     return np.array(data[plane] if ndim == 3 else data)
 
 
+def plane_count(layer: Labels) -> int:
+    """Planes of a layer of two or three axes; 0 of any other, and of a pyramid."""
+    if layer.multiscale or layer.ndim not in (2, 3):
+        return 0
+    return int(layer.data.shape[0]) if layer.ndim == 3 else 1
+
+
 def stamp(layer: Labels, plane: int) -> int:
     """Number that differs when a plane of a layer looks otherwise; 0 where finding that out would take long."""
     pixels = layer.data[plane] if layer.ndim == 3 else layer.data

@@ -243,8 +243,20 @@ class LDPanel(QWidget):
         section.encoder_wanted.connect(self._encoder.use_file)
         section.encoders_changed.connect(self._encoder.list_own)
         section.plane_wanted.connect(self._desk.show_plane)
-        for signal in (desk.runs_changed, desk.progressed, desk.answered):
+        section.propose_wanted.connect(self._propose_with)
+        if self._desk.refine is not None:
+            section.form.task.attach(self._desk.refine.choice.own)
+        for signal in (desk.runs_changed, desk.progressed, desk.answered, section.form.task.changed):
             signal.connect(self._show_training)
+
+    def _propose_with(self, model: str) -> None:
+        """Let a model that was trained here fill the review queue."""
+        self._regions.unfold(True)
+        form = self._regions.form
+        form.choose_model(model)
+        form.choose("model")
+        if form.propose.isEnabled():
+            form.run()
 
     def _show_training(self) -> None:
         if self._train.is_open:

@@ -19,6 +19,7 @@ __all__ = [
     "Card",
     "add_own",
     "card_of",
+    "copy_model",
     "delete_own",
     "export_own",
     "free_name",
@@ -129,7 +130,7 @@ def add_own(file: Path, name: str) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"cannot make the folder {target.parent}: {error.strerror}; set {OWN_VARIABLE}") from error
-    _copy(file, target)
+    copy_model(file, target)
     return target
 
 
@@ -189,7 +190,7 @@ def export_own(name: str, file: Path) -> None:
     StorageError
         When the file cannot be written.
     """
-    _copy(_known(name), file)
+    copy_model(_known(name), file)
 
 
 def _known(name: str) -> Path:
@@ -211,7 +212,14 @@ def _free(name: str) -> Path:
     return own_folder() / f"{name}{_SUFFIX}"
 
 
-def _copy(source: Path, target: Path) -> None:
+def copy_model(source: Path, target: Path) -> None:
+    """Write a model file under another name, whole or not at all.
+
+    Raises
+    ------
+    StorageError
+        When it cannot be read or written.
+    """
     try:
         with source.open("rb") as content, atomic_write(target, "wb") as file:
             shutil.copyfileobj(content, file)

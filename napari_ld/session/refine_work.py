@@ -17,6 +17,7 @@ from napari_ld._types import Box, Image
 from napari_ld.session.canvas import Canvas, as_classes
 from napari_ld.session.refine_report import Report
 from napari_ld.session.region_work import RegionWork
+from napari_ld.session.regions import RegionBook
 from napari_ld.session.repaint import LayerChange, Repaint
 from napari_ld.session.requests import LabelPlanes, LabelsRefined, RefinedPlane, RefineRequest
 
@@ -165,7 +166,7 @@ class RefineWork(RegionWork):
     ) -> RefineRequest:
         assert self.image is not None
         book = self.regions.book
-        read = partial(_accepted, book.canvas, dict(book.classes)) if labels is None else labels.read
+        read = accepted_reader(book) if labels is None else labels.read
         solid = self.stack_kind == "volume" and len(planes) > 1
         spacing = self.image.spacing or steps
         run = next(self._refine_runs)
@@ -265,6 +266,11 @@ class RefineWork(RegionWork):
 
     def _accepted_touched(self, boxes: Mapping[int, Box] | None) -> None:
         self.labels_touched(None, None if boxes is None else boxes.keys())
+
+
+def accepted_reader(book: RegionBook) -> LabelPlanes:
+    """Reads planes of the accepted masks from any thread."""
+    return partial(_accepted, book.canvas, dict(book.classes))
 
 
 def _accepted(canvas: Canvas, classes: Mapping[int, int], plane: int) -> npt.NDArray[np.uint8]:

@@ -22,6 +22,7 @@ from napari_ld.process_lock import process_record
 from napari_ld.session.training_labels import Labels, write_labels
 from napari_ld.session.training_runs import LAUNCH_FILE, LOG_FILE
 from napari_ld.session.training_settings import Value, as_words, ask_trainer
+from napari_ld.session.training_tasks import TASKS, Lesson, hand_over_lesson
 from napari_ld.storage import atomic_write
 from napari_ld.torch_loading import load_torch
 
@@ -94,6 +95,8 @@ class TrainRequest:
         Settings by ``table.key`` that differ from the preset.
     labels : Labels or None
         What is measured on the way.
+    lesson : Lesson or None
+        Masks, for a model in the place of an encoder; method, settings and labels are not looked at then.
     """
 
     runs: Path
@@ -105,6 +108,7 @@ class TrainRequest:
     device: str = "auto"
     settings: Mapping[str, Value] = field(default_factory=dict)
     labels: Labels | None = None
+    lesson: Lesson | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,12 +202,18 @@ def launch(request: TrainRequest, cancelled: IsCancelled) -> Iterator[Preparing 
     run = _new_folder(request.runs, request.preset)
     started = False
     try:
-        data = request.folder
-        if request.images:
+        data, images, lesson, masks = request.folder, request.images, request.lesson, ""
+        if lesson is not None:
+            images, masks = hand_over_lesson(lesson, images, run / "masks", cancelled)
+        if images:
             data = str(run / "data")
-            yield from _hand_over(request.images, Path(data), cancelled)
-        measured = write_labels(request.labels, run / "labels") if request.labels else {}
-        _start(run, ["train", *_words(request, run.name, data, measured), "--out", str(run)], _described(request))
+            yield from _hand_over(images, Path(data), cancelled)
+        if lesson is not None:
+            words = ["finetune", *_task_words(request, lesson, run.name, data, masks)]
+        else:
+            measured = write_labels(request.labels, run / "labels") if request.labels else {}
+            words = ["train", *_words(request, run.name, data, measured)]
+        _start(run, [*words, "--out", str(run)], _described(request))
         started = True
     finally:
         if not started:
@@ -308,11 +318,23 @@ def _words(request: TrainRequest, name: str, data: str, measured: Mapping[str, V
     return [*words, "--set", *as_words(given)]
 
 
+def _task_words(request: TrainRequest, lesson: Lesson, name: str, data: str, masks: str) -> list[str]:
+    words = ["--task", lesson.task, "--images", data, "--masks", masks, "--preset", request.preset]
+    words += ["--device", request.device, *(["--init", request.init] if request.init else [])]
+    if configured := os.environ.get(CONFIG_VARIABLE):
+        words += ["--config", configured]
+    return [*words, "--set", *as_words({"name": name, "schedule.save_seconds": 30.0, **lesson.settings})]
+
+
 def _described(request: TrainRequest) -> dict[str, Any]:
     """What the list of runs says of it; no name of a layer or file is kept."""
     planes = sum(image.n_planes for image in request.images)
     images = f"{planes} planes" if planes > 1 else "one image" if planes else "a folder of images"
-    return {"created": round(time.time(), 1), "preset": request.preset, "images": images}
+    described = {"created": round(time.time(), 1), "preset": request.preset, "images": images}
+    if request.lesson is None:
+        return described
+    task = request.lesson.task
+    return {**described, "preset": f"{TASKS[task].short}, {request.preset}", "task": task}
 
 
 def _start(run: Path, words: list[str], described: dict[str, Any]) -> None:

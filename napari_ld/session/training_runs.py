@@ -23,6 +23,7 @@ __all__ = ["RunState", "RunWatch", "discard_run", "runs_folder", "runs_in", "wis
 
 RUNS_VARIABLE = "NAPARI_LD_RUNS"
 LAUNCH_FILE, LOG_FILE, ENCODER_FILE = "launch.json", "log.txt", "encoder.safetensors"
+MODEL_FILE = "segmenter.safetensors"
 CURVE_POINTS = 600  # of a curve that is kept; older points are thinned out
 _CHUNK = 2**18  # bytes read at one look: parsed within a few milliseconds
 _LOG_LINES = 4
@@ -88,6 +89,8 @@ class RunState:
         What went wrong, in words.
     held : bool
         Whether a process has the run; one that has stopped needs a moment to leave.
+    task : str
+        What a model is trained for; ``""``: the run trains an encoder.
     """
 
     path: Path
@@ -108,6 +111,7 @@ class RunState:
     notice: str = ""
     error: str = ""
     held: bool = True
+    task: str = ""
 
     @property
     def alive(self) -> bool:
@@ -118,6 +122,12 @@ class RunState:
     def encoder(self) -> Path | None:
         """The encoder so far; None before the first was written."""
         path = self.path / ENCODER_FILE
+        return path if path.is_file() else None
+
+    @property
+    def model(self) -> Path | None:
+        """The segmenter so far; None before it has begun to learn."""
+        path = self.path / MODEL_FILE
         return path if path.is_file() else None
 
     @property
@@ -158,7 +168,11 @@ class RunWatch:
     def __init__(self, path: Path) -> None:
         launch = _read_json(path / LAUNCH_FILE)
         self.state = RunState(
-            path, float(launch.get("created", 0.0)), str(launch.get("preset", "")), str(launch.get("images", ""))
+            path,
+            float(launch.get("created", 0.0)),
+            str(launch.get("preset", "")),
+            str(launch.get("images", "")),
+            task=str(launch.get("task", "")),
         )
         self._offset = 0
         self._rest = b""
@@ -229,7 +243,7 @@ class RunWatch:
             state = replace(state, curve=curve, speed=speed, seconds_left=left, steps=steps)
         elif name == "score":
             state = _measured(state, dict(event.get("measured", {})))
-        elif name in _WRITES_ENCODER:
+        elif name in _WRITES_ENCODER and not state.task:
             state = replace(state, exported=state.step)
         elif name == "smaller_batch":
             words = f"Memory was full: {event.get('couples')} instead of {event.get('before')} image pairs a step"
@@ -252,6 +266,8 @@ class RunWatch:
 
 def _measured(state: RunState, measured: Mapping[str, Any]) -> RunState:
     found = {name: float(measured[name]) for name in ("correspondence", "landmarks", "masks") if name in measured}
+    if "dice" in measured:
+        found["masks"] = 1 - float(measured["dice"])
     for name, value in found.items():
         state = replace(state, **{name: (*getattr(state, name), (state.step, value))})  # type: ignore[arg-type]
     return state

@@ -32,11 +32,14 @@ class TrainSection(Section):
         The person's encoders are others now.
     plane_wanted : Signal(int)
         The person wants to see a plane.
+    propose_wanted : Signal(str)
+        The person wants the model in this file to propose regions.
     """
 
     encoder_wanted = Signal(str)
     encoders_changed = Signal()
     plane_wanted = Signal(int)
+    propose_wanted = Signal(str)
 
     def __init__(self, session: Session, desk: TrainingDesk) -> None:
         super().__init__(TITLE, "train")
@@ -63,6 +66,8 @@ class TrainSection(Section):
         form.details_wanted.connect(desk.ask_details)
         form.refused.connect(self.show_error)
         self.verdict.plane_wanted.connect(self.plane_wanted.emit)
+        self.verdict.propose_wanted.connect(self.propose_wanted.emit)
+        self.verdict.refused.connect(self.show_error)
         desk.runs_changed.connect(self.show_runs)
         desk.progressed.connect(self.refresh)
         desk.answered.connect(self._take)
@@ -136,10 +141,14 @@ class TrainSection(Section):
         run = self._desk.run
         if self._desk.starting:
             return "Handing the images over to the training …"
+        if missing := self.form.task.missing:
+            return missing
         if run is None:
-            return "Press Start to train an encoder on these images. You can go on working meanwhile."
+            return f"Press Start to train {self.form.words} on these images. You can go on working meanwhile."
         if run.alive:
             return "Training runs beside your work, and goes on when napari is closed."
+        if run.phase == "finished" and run.task:
+            return "Propose with it: what it finds is a first draft for you to review."
         if run.phase == "finished":
             return "Compare the new encoder with the present one, then use, keep or discard it."
         if run.phase in ("failed", "lost"):

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QButtonGroup, QCheckBox, QGridLayout, QHBoxLayout, QR
 from napari_ld._gui.forms import button, caption, combo, fold_button, text_line
 from napari_ld._gui.sections.settings_form import SettingsForm
 from napari_ld._gui.sections.training_source import TrainingSource
+from napari_ld._gui.sections.training_task import TaskForm
 from napari_ld.errors import NapariLDError
 from napari_ld.model.own import own_encoders
 from napari_ld.model.zoo import list_models
@@ -18,6 +19,7 @@ from napari_ld.session.encoder_comparison import verified_points
 from napari_ld.session.training import METHODS, PRESETS, DeviceChoice, Estimate, TrainRequest
 from napari_ld.session.training_labels import Labels, accepted_masks, words_of
 from napari_ld.session.training_runs import runs_folder
+from napari_ld.session.training_tasks import TASKS
 
 SCRATCH = "scratch (random weights)"
 
@@ -51,22 +53,24 @@ class TrainingForm(QWidget):
         self._rows = QVBoxLayout(self)
         self._rows.setContentsMargins(0, 0, 0, 0)
         self._rows.setSpacing(4)
+        self.task = TaskForm(session)
+        self._rows.addWidget(self.task)
         self.source = TrainingSource(session)
         self.source.changed.connect(self._show)
         self._rows.addWidget(self.source)
         self._build_presets()
         self._build_promises()
         self._build_details()
-        self._chosen()
+        self.task.changed.connect(self._task_chosen)
+        self._task_chosen()
 
     def _build_presets(self) -> None:
         self._presets = QButtonGroup(self)
         row = QHBoxLayout()
         row.setSpacing(10)
-        for number, (name, preset) in enumerate(PRESETS.items()):
-            choice = QRadioButton(preset.title.replace(" ", "\n", 1))
+        for number, name in enumerate(PRESETS):
+            choice = QRadioButton()
             choice.setObjectName(f"ld_preset_{name}")
-            choice.setToolTip(preset.tip)
             self._presets.addButton(choice, number)
             row.addWidget(choice)
         self._presets.buttons()[0].setChecked(True)
@@ -117,8 +121,11 @@ class TrainingForm(QWidget):
             choice.activated.connect(self._chosen)
         rows = (("start from", self.init), ("method", self.method), ("device", self.device))
         for row, (words, control) in enumerate(rows):
-            grid.addWidget(caption(words, control), row, 0)
+            label = caption(words, control)
+            grid.addWidget(label, row, 0)
             grid.addWidget(control, row, 1)
+            if control is self.method:
+                self._method_line = label
         self._reason = text_line("ld_train_device_reason")
         grid.addWidget(self._reason, 3, 0, 1, 2)
         self._reasons: dict[str, str] = {}
@@ -171,12 +178,29 @@ class TrainingForm(QWidget):
         return list(PRESETS)[self._presets.checkedId()]
 
     @property
+    def words(self) -> str:
+        """What would be trained."""
+        return "a model" if self.task.name else "an encoder"
+
+    @property
     def _method(self) -> str:
         return f"{self.method.currentData()}{'+lrc' if self.regions.isChecked() else ''}"
 
     @property
     def _init(self) -> str:
         return str(self.init.currentData() or "")
+
+    def _task_chosen(self) -> None:
+        """Name the presets, and offer what belongs to what is trained."""
+        task = TASKS.get(self.task.name)
+        for choice, (name, preset) in zip(self._presets.buttons(), PRESETS.items(), strict=True):
+            title = preset.title if task is None else f"{name.capitalize()} {task.steps[name]:,} steps"
+            choice.setText(title.replace(" ", "\n", 1))
+            choice.setToolTip(preset.tip if task is None else f"{task.steps[name]:,} steps")
+        for widget in (self.ask_time, self._time, self.method, self._method_line, self.regions, self.settings):
+            widget.setVisible(task is None)
+        self.source.setVisible(self.task.name != "segmentation")  # the masks lie on the image of the panel
+        self._chosen()
 
     def _chosen(self, *_: object) -> None:
         self.settings.choose(self._method, self.preset, self._init)
@@ -192,16 +216,19 @@ class TrainingForm(QWidget):
         wanted(request)
 
     def _request(self) -> TrainRequest:
+        lesson = self.task.lesson()
+        own = lesson is not None and lesson.task == "segmentation"
         return TrainRequest(
             runs_folder(),
-            self.source.images(),
-            self.source.folder,
+            self.source.this_layer() if own else self.source.images(),
+            "" if own else self.source.folder,
             self.preset,
             self._method,
             self._init,
             str(self.device.currentText()),
-            self.settings.values,
-            self._labels(),
+            {} if lesson else self.settings.values,
+            None if lesson else self._labels(),
+            lesson,
         )
 
     def _labels(self) -> Labels | None:
@@ -221,17 +248,19 @@ class TrainingForm(QWidget):
     def refresh(self, *, starting: bool, estimating: bool) -> None:
         """Show whether a start is possible, or under way."""
         self._starting, self._estimating = starting, estimating
+        self.task.refresh()
         self._show()
 
     def _show(self) -> None:
-        ready = self.source.ready
+        own = self.task.name == "segmentation"
+        ready = not self.task.missing and (self._session.image is not None if own else self.source.ready)
         self.start.setVisible(not self._starting)
         self.cancel.setVisible(self._starting)
         self.start.setEnabled(ready)
         self.ask_time.setEnabled(ready and not self._estimating)
         self._time.setText("timing a few steps …" if self._estimating else self._promise())
         words = words_of(verified_points(self._session.state), self._session.regions.book)
-        self.measure.setVisible(bool(words) and self._session.image is not None)
+        self.measure.setVisible(bool(words) and self._session.image is not None and not self.task.name)
         self.measure.setText(f"measure on your {words}")
 
     def _promise(self) -> str:

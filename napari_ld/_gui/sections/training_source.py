@@ -73,12 +73,17 @@ class TrainingSource(QWidget):
         ImageError
             When a layer cannot be learned from.
         """
-        session, source = self._session, self.choice.currentData()
-        if source == "" and session.image is not None:
-            return (with_axes(session.image, session.stack_kind),)
+        source = self.choice.currentData()
+        if source == "":
+            return self.this_layer()
         if source == LAYERS and self._read is not None:
             return tuple(self._read(row) for row in self._ticked)
         return ()
+
+    def this_layer(self) -> tuple[Image, ...]:
+        """The image that the panel works on, if there is one."""
+        session = self._session
+        return () if session.image is None else (with_axes(session.image, session.stack_kind),)
 
     def list_layers(self, names: Sequence[str], read: Callable[[int], Image]) -> None:
         """Offer the image layers of the viewer, all ticked at first; ``read`` gives the image of one."""

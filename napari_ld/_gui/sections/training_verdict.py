@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QHBoxLayout, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
 
 from napari_ld._gui.confirm import ConfirmButton
-from napari_ld._gui.forms import button, text_line
+from napari_ld._gui.forms import ask_where, button, text_line
 from napari_ld._gui.training_desk import TrainingDesk
+from napari_ld.errors import NapariLDError
+from napari_ld.model.own import copy_model
 from napari_ld.session import Session
 from napari_ld.session.encoder_comparison import Compared, Comparing, verified_points
 from napari_ld.session.training_runs import RunState
@@ -16,15 +20,21 @@ _LISTED = 4  # places that are seen at once
 
 
 class TrainingVerdict(QWidget):
-    """Comparison and decision.
+    """Comparison and decision; of a model that segments, its use.
 
     Attributes
     ----------
+    propose_wanted : Signal(str)
+        The person wants the model in this file to propose regions.
+    refused : Signal(str)
+        Why a model cannot be saved; ``""`` when it was.
     plane_wanted : Signal(int)
         The person wants to see a place that became worse.
     """
 
     plane_wanted = Signal(int)
+    propose_wanted = Signal(str)
+    refused = Signal(str)
 
     def __init__(self, session: Session, desk: TrainingDesk) -> None:
         super().__init__()
@@ -39,8 +49,20 @@ class TrainingVerdict(QWidget):
             lambda: desk.keep(use=False),
         )  # fmt: skip
         self.discard = ConfirmButton(
-            "Discard", "Really?", "ld_train_discard", "Delete this run; encoders you kept stay", desk.discard
+            "Discard",
+            "Really?",
+            "ld_train_discard",
+            "Delete this run; what you kept or saved of it stays",
+            desk.discard,
         )
+        self.propose = button(
+            "Propose with it", "ld_train_propose", "Let this model propose regions on all planes, for review",
+            self._propose, primary=True,
+        )  # fmt: skip
+        self.save = button(
+            "Save model …", "ld_train_save_model", "Write the model to a file, to be used elsewhere",
+            self._ask_save,
+        )  # fmt: skip
         self._text = text_line("ld_train_verdict")
         self.worse = QListWidget()
         self.worse.setObjectName("ld_train_worse")
@@ -51,7 +73,7 @@ class TrainingVerdict(QWidget):
         rows.setSpacing(4)
         row = QHBoxLayout()
         row.setSpacing(5)
-        for widget in (self.compare, self.use, self.keep, self.discard):
+        for widget in (self.compare, self.use, self.keep, self.propose, self.save, self.discard):
             row.addWidget(widget)
         row.addStretch(1)
         rows.addLayout(row)
@@ -86,6 +108,27 @@ class TrainingVerdict(QWidget):
         self.worse.setFixedHeight(rows * (self.worse.fontMetrics().height() + 6) + 6)
         self.worse.setVisible(rows > 0)
 
+    def _propose(self) -> None:
+        run = self._desk.run
+        if run is not None and run.model is not None:
+            self.propose_wanted.emit(str(run.model))
+
+    def _ask_save(self) -> None:
+        run = self._desk.run
+        model = None if run is None else run.model
+        if model is None:
+            return
+
+        def save(path: str) -> None:
+            try:
+                copy_model(model, Path(path))
+            except NapariLDError as error:
+                self.refused.emit(str(error))
+            else:
+                self.refused.emit("")
+
+        ask_where(self, "ld_train_save_dialog", "Save the model", {"safetensors": "Models (*.safetensors)"}, save)
+
     def _go(self, item: QListWidgetItem) -> None:
         self.plane_wanted.emit(int(item.data(Qt.ItemDataRole.UserRole)))
 
@@ -94,6 +137,10 @@ class TrainingVerdict(QWidget):
         ready = not run.held and run.encoder is not None
         for widget in (self.compare, self.use, self.keep):
             widget.setVisible(ready)
+        model = not run.held and run.model is not None
+        for widget in (self.propose, self.save):
+            widget.setVisible(model)
+        self.propose.setEnabled(self._session.image is not None)
         self.discard.setVisible(not run.held)
         self.compare.setEnabled(self._session.image is not None and not self._desk.comparing)
         own = bool(verified_points(self._session.state) or self._session.regions.book.classes)
