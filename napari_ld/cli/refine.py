@@ -21,7 +21,7 @@ def refine(
     out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Label map to write: .tif, .nii.gz, .nrrd.")],
     method: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="prototype (default), embedding_walker, boundary_snap, watershed."),
+        typer.Option(metavar="NAME", help="prototype (default), learnt, embedding_walker, boundary_snap, watershed."),
     ] = None,
     seeds: Annotated[
         Path | None,

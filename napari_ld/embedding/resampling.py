@@ -127,12 +127,20 @@ def thumbnail(
 
 
 def resampled(
-    maps: npt.NDArray[np.float32], embedding: Embedding, shape: tuple[int, int], step: int = 1
+    maps: npt.NDArray[np.float32],
+    embedding: Embedding,
+    shape: tuple[int, int],
+    step: int = 1,
+    corner: tuple[int, int] = (0, 0),
 ) -> npt.NDArray[np.float32]:
-    """Maps on the cells of an embedding (d, h, w), brought to every ``step``-th pixel, linear between cells."""
+    """Maps on the cells of an embedding (d, h, w), brought to every ``step``-th pixel, linear between cells.
+
+    ``shape`` is that of the part of the plane that begins at ``corner``.
+    """
     for axis in (0, 1):
         cells = maps.shape[axis + 1]
-        at = (np.arange(0, shape[axis], step) - embedding.origin[axis]) / embedding.step[axis]
+        places = np.arange(corner[axis], corner[axis] + shape[axis], step)
+        at = (places - embedding.origin[axis]) / embedding.step[axis]
         at = np.clip(at, 0, cells - 1)
         low = np.floor(at).astype(np.int64)
         high = np.minimum(low + 1, cells - 1)

@@ -23,6 +23,7 @@ from napari_ld.errors import ModelFileError
 from napari_ld.model.encoder import BACKBONES, DenseEncoder, EncoderConfig, build_encoder
 from napari_ld.model.heads import KINDS, MAX_CLASSES, Classifier, HeadConfig, Segmenter, build_with_head
 from napari_ld.model.preprocessing import IntensityNormalization
+from napari_ld.model.refiner_head import RefinerHead
 from napari_ld.storage import atomic_write
 
 T = TypeVar("T")
@@ -42,7 +43,7 @@ class ModelHeader:
     Attributes
     ----------
     kind : str
-        ``"encoder"``, or one of :data:`napari_ld.model.heads.KINDS`.
+        ``"encoder"``, ``"refiner"``, or one of :data:`napari_ld.model.heads.KINDS`.
     name : str
         Short name shown to the user.
     config : EncoderConfig
@@ -143,6 +144,21 @@ def load_head(path: str | Path, kinds: Sequence[str] = KINDS) -> LoadedHead:
         raise ModelFileError(f"{path}: the model header is incomplete: it does not describe its head")
     network = _built(lambda: build_with_head(header.kind, header.config, head), path)
     return LoadedHead(network, header, head, _filled(network, path), path)
+
+
+def load_refiner(path: str | Path, maps: int) -> RefinerHead:
+    """Read and verify the network of the learnt refiner, which sees a number of maps; in evaluation mode, on the CPU.
+
+    Raises
+    ------
+    ModelFileError
+        As :func:`load_model`.
+    """
+    path = Path(path)
+    read_header(path, ("refiner",))
+    network = RefinerHead(maps)
+    _filled(network, path)
+    return network
 
 
 def _built(build: Callable[[], N], path: Path) -> N:

@@ -26,7 +26,7 @@ class ModelEntry:
     file, card : str
         Names below ``napari_ld/weights``.
     kind : str
-        ``"encoder"``.
+        ``"encoder"`` or ``"refiner"``.
     sha256 : str
         Of the file; checked by a test.
     modality : str
@@ -54,6 +54,18 @@ MODELS: dict[str, ModelEntry] = {
         card="ld-general.md",
     ),
 }
+
+
+REFINER = ModelEntry(
+    file="learnt-refiner.safetensors",
+    kind="refiner",
+    sha256="9aa23ec55ebdae9cd36d7bd2b92127939ae68ab4eb7772408c28a60e96c8af1d",
+    modality="fundus photographs, CT, MRI; on features of ld-general",
+    licence="research use only; see the card",
+    citation="own design",
+    card="learnt-refiner.md",
+)
+"""The network of the refiner ``learnt``."""
 
 
 def list_models() -> dict[str, ModelEntry]:

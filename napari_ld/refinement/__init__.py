@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from napari_ld.refinement._refine import refine as refine
     from napari_ld.refinement.boundary_snap import SnapParams as SnapParams
     from napari_ld.refinement.embedding_walker import WalkerParams as WalkerParams
+    from napari_ld.refinement.learnt import LearntParams as LearntParams
     from napari_ld.refinement.prototype import PrototypeParams as PrototypeParams
     from napari_ld.refinement.watershed import WatershedParams as WatershedParams
 
 _HOMES = {
     "Change": "_refine",
     "DEFAULT_REFINER": "_refine",
+    "LearntParams": "learnt",
     "PrototypeParams": "prototype",
     "REFINERS": "_refine",
     "Refined": "_refine",

@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_ld.errors import ConfigError
 from napari_ld.refinement.problem import Array, Problem
-from napari_ld.refinement.prototype import PrototypeParams, looks
+from napari_ld.refinement.prototype import PrototypeParams, sight
 from napari_ld.refinement.shape import softmax
 from napari_ld.refinement.walker import affinities, walk
 
@@ -44,7 +44,7 @@ class WalkerParams:
 def refine_by_walking(problem: Problem) -> Array:
     """Probabilities (K + 1, planes, rows, columns) of background and labels."""
     params = problem.params
-    beforehand = softmax(looks(problem, params.looks) / 2)
+    beforehand = softmax(sight(problem, params.looks).total / 2)
     embedded = problem.embedding(params.looks.components)
     share = params.embedding if embedded.shape[1] else 0.0
     maps = np.concatenate([_even(problem.channels, 1 - share), _even(embedded, share)], axis=1)

@@ -14,7 +14,7 @@ from napari_ld.embedding import FeatureSource
 from napari_ld.embedding.resampling import resampled
 from napari_ld.errors import Cancelled, ImageError, RegionError
 
-__all__ = ["Array", "Problem", "as_image", "pose"]
+__all__ = ["Array", "Problem", "Survey", "as_image", "pose", "survey"]
 
 Array = npt.NDArray[np.float32]
 
@@ -47,6 +47,8 @@ class Problem:
     first : int
         Plane of the source that is the image's first.
     cancelled : callable or None
+    depths : dict of int to float
+        Depths of labels that were measured already, see :func:`napari_ld.refinement.shape.depth`.
     """
 
     box: tuple[slice, slice, slice]
@@ -60,6 +62,7 @@ class Problem:
     first: int = 0
     cancelled: Callable[[], bool] | None = None
     _maps: dict[int, Array] = field(default_factory=dict)
+    depths: dict[int, float] = field(default_factory=dict, init=False)
 
     @property
     def count(self) -> int:
@@ -102,22 +105,86 @@ class Problem:
         maps = []
         for embedding, vectors in found:
             flat = axes.T @ (vectors.reshape(len(vectors), -1) - mean[:, None])
-            full = resampled(flat.reshape(-1, *vectors.shape[1:]), embedding, self.source.shape(self.first))
-            maps.append(full[:, rows, columns])
+            cells = flat.reshape(-1, *vectors.shape[1:])
+            shape, corner = (rows.stop - rows.start, columns.stop - columns.start), (rows.start, columns.start)
+            maps.append(resampled(cells, embedding, shape, corner=corner))
         return np.ascontiguousarray(np.stack(maps), np.float32)
 
 
-def pose(
+@dataclass(frozen=True, slots=True, eq=False)
+class Survey:
+    """What was given, checked; nothing of the image was read.
+
+    Attributes
+    ----------
+    image : Image
+    labels : (planes, rows, columns) integer array
+    seeds : (planes, rows, columns) integer array or None
+    values : (K,) int64 array
+        Values of the labels, ascending.
+    step : (plane, row, column)
+        As :class:`Problem` has it.
+    """
+
+    image: Image
+    labels: npt.NDArray[np.integer[Any]]
+    seeds: npt.NDArray[np.integer[Any]] | None
+    values: npt.NDArray[np.int64]
+    step: tuple[float, float, float]
+
+    @property
+    def planes(self) -> slice:
+        """From the first to the last plane with labels or seeds of one."""
+        there = [plane for plane in range(len(self.labels)) if self.marked(slice(plane, plane + 1)).any()]
+        return slice(there[0], there[-1] + 1)
+
+    def marked(self, planes: slice) -> npt.NDArray[np.bool_]:
+        """Where labels and seeds of one are on some planes."""
+        found = np.asarray(self.labels[planes] != 0)
+        return found if self.seeds is None else np.asarray(found | (self.seeds[planes] > 0))
+
+    def box(self, planes: slice) -> tuple[slice, slice, slice]:
+        """Some planes, and around their labels as much of them as shows the surroundings."""
+        marked = self.marked(planes)
+        sides = [np.flatnonzero(marked.any(axis=axes)) for axes in ((0, 2), (0, 1))]
+        margin = max(_LEAST_MARGIN, round(_MARGIN * max(int(side[-1] - side[0]) for side in sides)))
+        rows, columns = (
+            slice(max(0, int(side[0]) - margin), min(length, int(side[-1]) + margin + 1))
+            for side, length in zip(sides, marked.shape[1:], strict=True)
+        )
+        return planes, rows, columns
+
+    def problem(
+        self,
+        planes: slice,
+        params: Any,
+        source: FeatureSource | None,
+        first: int = 0,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Problem:
+        """The problem of some planes, on which there are labels; seeds of other labels only say what is not there."""
+        box = self.box(planes)
+        labels = self.labels[box]
+        values = np.unique(labels[labels > 0]).astype(np.int64)
+        known = np.full(labels.shape, -1, np.int32)
+        if self.seeds is not None:
+            seeds = self.seeds[box]
+            own = np.where(np.isin(seeds, values), np.searchsorted(values, seeds) + 1, 0)
+            known = np.where(seeds == 0, -1, own).astype(np.int32)
+        numbers = np.where(labels == 0, 0, np.searchsorted(values, labels) + 1).astype(np.int32)
+        channels = _channels(self.image, box)
+        return Problem(box, channels, numbers, values, known, self.step, params, source, first, cancelled)
+
+
+def survey(
     image: Image | ArrayLike,
     mask: ArrayLike,
     seeds: ArrayLike | None,
     source: FeatureSource | None,
     spacing: tuple[float, ...] | None,
-    params: Any = None,
     first: int | None = None,
-    cancelled: Callable[[], bool] | None = None,
-) -> Problem:
-    """Check what was given and cut out what matters; parameters and errors as :func:`napari_ld.refinement.refine`."""
+) -> Survey:
+    """Check what was given; parameters and errors as :func:`napari_ld.refinement.refine`."""
     labels = _whole(np.asarray(mask), "mask")
     picture = image if isinstance(image, Image) else as_image(image, labels.ndim)
     _check_shapes(picture, labels, seeds)
@@ -127,23 +194,30 @@ def pose(
     step = _step(picture, labels.ndim, spacing)
     if labels.ndim == 2:
         labels, scribbles = labels[None], None if scribbles is None else scribbles[None]
-    marked = labels != 0 if scribbles is None else (labels != 0) | (scribbles > 0)
-    box = _box(marked)
-    known = np.full(labels[box].shape, -1, np.int32)
-    if scribbles is not None:
-        cut = scribbles[box]
-        known = np.where(cut > 0, np.searchsorted(values, cut) + 1, np.where(cut < 0, 0, -1)).astype(np.int32)
-    own = np.where(labels[box] == 0, 0, np.searchsorted(values, labels[box]) + 1).astype(np.int32)
-    return Problem(box, _channels(picture, box), own, values, known, step, params, source, first or 0, cancelled)
+    return Survey(picture, labels, scribbles, values, step)
 
 
-def _whole(array: npt.NDArray[Any], what: str) -> npt.NDArray[np.int64]:
+def pose(
+    image: Image | ArrayLike,
+    mask: ArrayLike,
+    seeds: ArrayLike | None,
+    source: FeatureSource | None,
+    spacing: tuple[float, ...] | None,
+    params: Any = None,
+) -> Problem:
+    """The problem of all planes at once; parameters and errors as :func:`napari_ld.refinement.refine`."""
+    given = survey(image, mask, seeds, source, spacing)
+    return given.problem(given.planes, params, source)
+
+
+def _whole(array: npt.NDArray[Any], what: str) -> npt.NDArray[np.integer[Any]]:
     fractional = array.dtype.kind == "f" and not (np.isfinite(array).all() and (array == np.floor(array)).all())
     if array.dtype.kind not in "buif" or fractional:
         raise RegionError(f"{what} of type {array.dtype}; expected whole numbers or booleans, such as a label map")
     if array.ndim not in (2, 3):
         raise RegionError(f"{what} of shape {array.shape}; expected (rows, columns) or (planes, rows, columns)")
-    return array.astype(np.int64)
+    # whole masks may be large: integers stay as they are
+    return array if array.dtype.kind in "iu" else array.astype(np.uint8 if array.dtype.kind == "b" else np.int64)
 
 
 def as_image(pixels: ArrayLike, ndim: int) -> Image:
@@ -154,7 +228,7 @@ def as_image(pixels: ArrayLike, ndim: int) -> Image:
     return Image(pixels, "zyx"[3 - ndim :] + "c" * extra)
 
 
-def _check_shapes(image: Image, labels: npt.NDArray[np.int64], seeds: ArrayLike | None) -> None:
+def _check_shapes(image: Image, labels: npt.NDArray[np.integer[Any]], seeds: ArrayLike | None) -> None:
     grid = tuple(image.array.shape[: len(image.axes.rstrip("c"))])
     if grid != labels.shape:
         raise RegionError(f"mask of shape {labels.shape} on an image of {grid}; expected a mask on the image's grid")
@@ -174,8 +248,8 @@ def _check_source(image: Image, source: FeatureSource | None, first: int | None)
         )
 
 
-def _values(labels: npt.NDArray[np.int64], seeds: npt.NDArray[np.int64] | None) -> npt.NDArray[np.int64]:
-    values = np.unique(labels)
+def _values(labels: npt.NDArray[np.integer[Any]], seeds: npt.NDArray[np.integer[Any]] | None) -> npt.NDArray[np.int64]:
+    values = np.unique(labels).astype(np.int64)
     if values[0] < 0:
         raise RegionError(f"mask holds {values[0]}; expected 0 for background and labels from 1")
     values = values[values > 0]
@@ -200,30 +274,23 @@ def _step(image: Image, ndim: int, spacing: tuple[float, ...] | None) -> tuple[f
     return ((given[0] / column) if slices and len(given) == 3 else 1.0) if slices else np.inf, row / column, 1.0
 
 
-def _box(marked: npt.NDArray[np.bool_]) -> tuple[slice, slice, slice]:
-    """Labelled planes, and around the labels as much of them as shows the surroundings."""
-    low, high = (edge(np.nonzero(marked), axis=1) for edge in (np.min, np.max))
-    margin = max(_LEAST_MARGIN, round(_MARGIN * int((high - low)[1:].max())))
-    rows, columns = (
-        slice(max(0, int(low[axis]) - margin), min(marked.shape[axis], int(high[axis]) + margin + 1)) for axis in (1, 2)
-    )
-    return slice(int(low[0]), int(high[0]) + 1), rows, columns
-
-
 def _channels(image: Image, box: tuple[slice, slice, slice]) -> Array:
-    planes = [np.asarray(image.plane(plane), np.float32) for plane in range(box[0].start, box[0].stop)]
-    if image.has_channels:
-        planes = [np.moveaxis(plane[..., :3], -1, 0) for plane in planes]
-    else:
-        planes = [plane[None] for plane in planes]
-    whole = np.stack(planes)
-    finite = whole[np.isfinite(whole)]
-    if not finite.size:
+    """The image in the box; contrast is that of whole planes, of which some pixels are enough."""
+    planes = range(box[0].start, box[0].stop)
+    every = max(1, int(np.sqrt(len(planes) * np.prod(image.plane_shape) / 1_000_000)))
+    cut, samples = [], []
+    for number in planes:
+        plane = np.asarray(image.plane(number), np.float32)
+        plane = np.moveaxis(plane[..., :3], -1, 0) if image.has_channels else plane[None]
+        sample = plane[:, ::every, ::every]
+        samples.append(sample[np.isfinite(sample)])
+        cut.append(plane[:, box[1], box[2]])
+    seen = np.concatenate(samples)
+    if not seen.size:
         raise ImageError("the image holds no finite value where the mask is; check the file")
-    low, high = np.percentile(finite[:: max(1, finite.size // 1_000_000)], _CONTRAST)
-    scaled = np.clip((whole - low) / max(float(high - low), 1e-9), -0.2, 1.2)
-    cut = np.nan_to_num(scaled[:, :, box[1], box[2]], nan=0.0)
-    return np.ascontiguousarray(cut, np.float32)
+    low, high = np.percentile(seen, _CONTRAST)
+    scaled = np.clip((np.stack(cut) - low) / max(float(high - low), 1e-9), -0.2, 1.2)
+    return np.ascontiguousarray(np.nan_to_num(scaled, nan=0.0), np.float32)
 
 
 def _cells_within(

@@ -15,7 +15,7 @@ from napari_ld.refinement.likeness import features, likeness
 from napari_ld.refinement.problem import Array, Problem
 from napari_ld.refinement.shape import depth, pinned, scaled_distances, shape_prior, softmax
 
-__all__ = ["PrototypeParams", "guided", "looks", "refine_by_prototype"]
+__all__ = ["PrototypeParams", "Sight", "guided", "refine_by_prototype", "sight"]
 
 
 _FLATNESS = 1e-3  # variance of the guide below which it is followed no more
@@ -65,7 +65,7 @@ def refine_by_prototype(problem: Problem) -> Array:
     """Probabilities (K + 1, planes, rows, columns) of background and labels."""
     params = problem.params
     size = float(np.mean([depth(problem, k) for k in range(1, problem.count + 1)]))
-    odds = looks(problem, params)
+    odds = sight(problem, params).total
     shares = []
     for plane in range(odds.shape[1]):
         problem.check()
@@ -77,8 +77,27 @@ def refine_by_prototype(problem: Problem) -> Array:
     return pinned(found / (found.sum(axis=0) + 1e-6), problem)
 
 
-def looks(problem: Problem, params: PrototypeParams) -> Array:
-    """Log-probability (K + 1, planes, rows, columns) of labels by looks and shape."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Sight:
+    """What speaks for each label.
+
+    Attributes
+    ----------
+    total : (K + 1, planes, rows, columns) float32 array
+        Log-weights of background and labels by looks and shape.
+    looks : (K + 1, planes, rows, columns) float32 array
+        Log-odds of each against the others by looks alone.
+    distances : (K, planes, rows, columns) float32 array
+        Scaled, from the boundaries of the shape that counted.
+    """
+
+    total: Array
+    looks: Array
+    distances: Array
+
+
+def sight(problem: Problem, params: PrototypeParams) -> Sight:
+    """Learn what labels look like, and weigh it against their shape."""
     distances = _distances(problem, params.snap)
     prior = shape_prior(distances, params.shape)
     samples = features(problem, params.components)
@@ -87,10 +106,10 @@ def looks(problem: Problem, params: PrototypeParams) -> Array:
         np.arange(problem.count + 1)[:, None, None, None] == problem.labels[None]
     )
     for _ in range(params.rounds):
-        odds = likeness(problem, samples, weights.astype(np.float32), params.ridge)
-        total = params.looks * np.clip(odds, -6, 6) + np.log(prior + 1e-6)
+        odds = np.clip(likeness(problem, samples, weights.astype(np.float32), params.ridge), -6, 6)
+        total = params.looks * odds + np.log(prior + 1e-6)
         weights = softmax(total) ** 2
-    return np.asarray(total, np.float32)
+    return Sight(np.asarray(total, np.float32), odds, distances)
 
 
 def _distances(problem: Problem, snap: float) -> Array:

@@ -28,9 +28,11 @@ def depth(problem: Problem, k: int) -> float:
 
     Holes are filled before it is measured, so that they change it little.
     """
-    inside = np.stack([ndimage.binary_fill_holes(plane) for plane in problem.labels == k])
-    far = _edt(inside, problem.step)
-    return max(1.0, float(np.median(far[inside])))
+    if k not in problem.depths:
+        inside = np.stack([ndimage.binary_fill_holes(plane) for plane in problem.labels == k])
+        far = _edt(inside, problem.step)
+        problem.depths[k] = max(1.0, float(np.median(far[inside])))
+    return problem.depths[k]
 
 
 def shape_prior(distances: Array, strength: float) -> Array:

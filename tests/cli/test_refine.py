@@ -68,7 +68,30 @@ def test_what_cannot_be_done_is_said_in_one_line(
     out = tmp_path / "out.tif"
     PIL.Image.fromarray(np.zeros(truth.shape, np.uint8)).save(tmp_path / "empty.png")
     PIL.Image.fromarray(np.ones((9, 9), np.uint8)).save(tmp_path / "small.png")
+    tifffile.imwrite(tmp_path / "shares.tif", np.full(truth.shape, 0.5, np.float32))
+    tifffile.imwrite(tmp_path / "nothing.tif", np.full(truth.shape, np.nan, np.float32))
+    tifffile.imwrite(tmp_path / "minus.tif", np.full(truth.shape, -2, np.int16))
+    tifffile.imwrite(tmp_path / "others.tif", np.full(truth.shape, 9, np.uint8))
+    nib.save(nib.Nifti1Image(np.ones((20, 18, 4), np.int16), np.eye(4)), tmp_path / "volume.nii.gz")
+    nib.save(nib.Nifti1Image(np.ones((20, 18, 5), np.uint8), np.eye(4)), tmp_path / "longer.nii.gz")
+    (tmp_path / "there.tif").write_bytes(b"something of mine")
+    (tmp_path / "words.tif").write_text("no picture")
+    quick = ["--method", "watershed"]
+    volume, longer = tmp_path / "volume.nii.gz", tmp_path / "longer.nii.gz"
     cases = [
+        ([image, tmp_path / "shares.tif", "-o", out, *quick], 1, "mask of type float32; expected whole numbers"),
+        ([tmp_path / "nothing.tif", mask, "-o", out, *quick], 1, "holds NaN or infinite values; replace them"),
+        ([image, tmp_path / "minus.tif", "-o", out, *quick], 1, "mask holds -2; expected 0 for background"),
+        (
+            [image, mask, "-o", out, "--seeds", tmp_path / "others.tif", *quick],
+            1,
+            "seeds hold label 9, which is not in",
+        ),
+        ([volume, mask, "-o", out, *quick], 1, "mask of shape (80, 90) on an image of (4, 18, 20)"),
+        ([volume, longer, "-o", out, *quick], 1, "mask of shape (5, 18, 20) on an image of (4, 18, 20)"),
+        ([image, mask, "-o", tmp_path / "there.tif", *quick], 1, "there.tif"),
+        ([image, tmp_path / "words.tif", "-o", out, *quick], 1, "words.tif"),
+        ([image, tmp_path / "missing.tif", "-o", out, *quick], 1, "missing.tif"),
         ([image, mask, "-o", out, "--method", "snap"], 2, "unknown 'snap'; there are boundary_snap"),
         ([image, tmp_path / "empty.png", "-o", out, "--method", "watershed"], 1, "the mask is empty"),
         ([image, tmp_path / "small.png", "-o", out, "--method", "watershed"], 1, "mask of shape (9, 9) on an image"),
@@ -82,3 +105,4 @@ def test_what_cannot_be_done_is_said_in_one_line(
         assert message in error
         assert "Traceback" not in error
     assert not list(tmp_path.glob("out*"))
+    assert (tmp_path / "there.tif").read_bytes() == b"something of mine"

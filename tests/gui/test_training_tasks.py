@@ -121,8 +121,9 @@ def test_segment_by_shapes_from_start_to_accepted_masks(
     hand.press("ld_train_discard")
     hand.press("ld_train_discard")
     hand.rest()
-    steps(12)
+    steps(5)
     hand.press("ld_train_start")
+    await_phase(hand, "running")
     await_phase(hand, "finished")
     hand.wait(lambda: shown(hand, "ld_train_propose"), PATIENT)
     for name in ("ld_train_compare", "ld_train_use", "ld_train_keep", "ld_preview_embedding"):

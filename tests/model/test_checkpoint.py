@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from napari_ld.errors import ModelFileError, NapariLDError
 from napari_ld.model.checkpoint import FORMAT_VERSION, ModelHeader, load_model, read_header, save_model
 from napari_ld.model.encoder import EncoderConfig, build_encoder
-from napari_ld.model.zoo import MODELS, WEIGHTS, checksum, load_encoder, resolve
+from napari_ld.model.zoo import MODELS, REFINER, WEIGHTS, checksum, load_encoder, resolve
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +148,14 @@ def test_a_flipped_bit_is_an_error_or_a_model(tmp_path: Path, model_file: Path, 
     except NapariLDError as error:
         message = str(error)
     assert backbone == "fast" or "flipped.safetensors" in message
+
+
+def test_bundled_refiner() -> None:
+    assert checksum(WEIGHTS / REFINER.file) == REFINER.sha256
+    assert (WEIGHTS / REFINER.file).stat().st_size <= 1_000_000
+    card = (WEIGHTS / REFINER.card).read_text(encoding="utf-8")
+    for name in ("idrid_segmentation", "sts", "ms_lesions", "lung_ct"):
+        assert name in card
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))

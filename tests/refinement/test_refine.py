@@ -13,13 +13,16 @@ from napari_ld.errors import Cancelled, ConfigError, ImageError, RegionError
 from napari_ld.evaluation.overlap import dice
 from napari_ld.refinement import (
     REFINERS,
+    LearntParams,
     PrototypeParams,
     Refiner,
     SnapParams,
     WalkerParams,
     WatershedParams,
     refine,
+    slabs,
 )
+from napari_ld.refinement.problem import survey
 
 if TYPE_CHECKING:
     from napari_ld.model.checkpoint import LoadedModel
@@ -133,6 +136,40 @@ def test_volume_with_thick_slices(name: str, model: LoadedModel) -> None:
         np.testing.assert_array_equal(*alone)
 
 
+@EVERY
+def test_a_large_volume_is_refined_in_slabs(name: str, model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    radii = (9, 12, 14, 15, 15, 14, 13, 12, 11, 10, 9, 9)
+    truth = np.stack([disc((48, 72), (24, 24), radius) for radius in radii]).astype(np.uint8)
+    truth[6:, disc((48, 72), (24, 56), 9)] = 4  # a second label, of which the first slabs know nothing
+    pixels = noisy(truth > 0)
+    rough = np.roll(truth, (2, -2), (1, 2))
+    seeds = np.zeros(truth.shape, np.int16)
+    seeds[0, 24, 24], seeds[11, 40:44, 60] = 1, -1
+    image = Image(pixels, "zyx", spacing=(3.0, 1.0, 1.0))
+    source = FeatureSource(image, model, shared_limits=True)
+    whole = refine(name, image, rough, seeds=seeds, source=source)
+    monkeypatch.setattr(slabs, "MEMORY", 9 * 48 * 72 * 820)
+    parts = slabs.slabs(survey(image, rough, None, None, None))
+    assert [(part.changed.start, part.changed.stop) for part in parts] == [(0, 3), (3, 6), (6, 9), (9, 12)]
+    assert all(part.seen.stop - part.seen.start <= 9 for part in parts)
+    found = refine(name, image, rough, seeds=seeds, source=source)
+    assert [change.label for change in found.changes] == [1, 4]
+    for value in (1, 4):
+        assert dice(found.mask == value, truth == value) > dice(rough == value, truth == value)
+        assert dice(found.mask == value, whole.mask == value) > 0.95
+    assert found.mask[0, 24, 24] == 1
+    assert not found.mask[11, 40:44, 60].any()
+
+
+def test_a_plane_that_does_not_fit_into_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slabs, "MEMORY", 1_000_000)
+    mask = np.zeros((80, 90), int)
+    mask[20:60, 20:60] = 1
+    words = r"cover 80 x 83 pixels of a plane: .* about 0.0 GB, expected at most 0.0 GB; refine fewer labels, a part"
+    with pytest.raises(RegionError, match=words):
+        refine("watershed", np.random.default_rng(0).random(mask.shape), mask)
+
+
 @pytest.mark.parametrize(("lead", "part", "kept"), [(0.05, 0.9, True), (0.4, 0.9, False), (0.4, 0.1, True)])
 def test_unsure_refiner_leaves_the_mask_alone(
     lead: float, part: float, kept: bool, monkeypatch: pytest.MonkeyPatch
@@ -228,6 +265,7 @@ def test_cancelled(scene: tuple[np.ndarray, np.ndarray, FeatureSource]) -> None:
         (WalkerParams, {"embedding": 2.0}),
         (WatershedParams, {"band": 0.0}),
         (SnapParams, {"sigma": -1.0}),
+        (LearntParams, {"smoothing": 0.0}),
     ],
 )
 def test_settings_out_of_range(params: type[Any], values: dict[str, float]) -> None:

@@ -27,6 +27,10 @@ METHODS: dict[str, Method] = {
         "Learns from the sure core of each label and from its surroundings what it looks like, and follows the edges "
         "of the image. The best one on the images it was measured on.",
     ),
+    "learnt": Method(
+        "What a network learned",
+        "As the first one; then a small network, which learned from labels that had been made worse, corrects it",
+    ),
     "embedding_walker": Method(
         "Random walker on the embedding",
         "Begins as the first one; then walkers that cross neither edges of the image nor of what the encoder sees",
