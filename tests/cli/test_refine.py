@@ -72,7 +72,7 @@ def test_what_cannot_be_done_is_said_in_one_line(
     tifffile.imwrite(tmp_path / "nothing.tif", np.full(truth.shape, np.nan, np.float32))
     tifffile.imwrite(tmp_path / "minus.tif", np.full(truth.shape, -2, np.int16))
     tifffile.imwrite(tmp_path / "others.tif", np.full(truth.shape, 9, np.uint8))
-    nib.save(nib.Nifti1Image(np.ones((20, 18, 4), np.int16), np.eye(4)), tmp_path / "volume.nii.gz")
+    nib.save(nib.Nifti1Image(np.arange(1440, dtype=np.int16).reshape(20, 18, 4), np.eye(4)), tmp_path / "volume.nii.gz")
     nib.save(nib.Nifti1Image(np.ones((20, 18, 5), np.uint8), np.eye(4)), tmp_path / "longer.nii.gz")
     (tmp_path / "there.tif").write_bytes(b"something of mine")
     (tmp_path / "words.tif").write_text("no picture")
