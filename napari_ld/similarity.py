@@ -34,6 +34,7 @@ __all__ = [
     "cosine_rows",
     "fast_similarity_map",
     "find_peaks",
+    "highest_peak",
     "level_norms",
     "plateau_centre",
     "pooled_vector",
@@ -343,6 +344,12 @@ def find_peaks(maps: Tensor, radius: float, count: int = 1) -> Peaks:
             cells[found, k] = _refine(values[found], rows[found], columns[found])
     lowest = values.reshape(n, -1).min(axis=1)
     return Peaks(cells, scores, first - np.where(np.isfinite(second), second, lowest))
+
+
+def highest_peak(values: Array) -> Position:
+    """Sub-cell place of the highest value of a map (h, w): the first that :func:`find_peaks` finds."""
+    place = _refine(values[None], *np.divmod([int(values.argmax())], values.shape[1]))[0]
+    return float(place[0]), float(place[1])
 
 
 def plateau_centre(values: Array, cell: tuple[int, int], tolerance: float = PLATEAU) -> Position:

@@ -19,6 +19,7 @@ from napari_ld.similarity import (
     cosine_rows,
     fast_similarity_map,
     find_peaks,
+    highest_peak,
     level_norms,
     plateau_centre,
     pooled_vector,
@@ -217,6 +218,12 @@ class TestPeaks:
         peaks = find_peaks(torch.ones(2, *shape), radius=1.0, count=2)
         np.testing.assert_allclose(peaks.cells[:, 0], [[(n - 1) / 2 for n in shape]] * 2)
         np.testing.assert_array_equal(peaks.margins, 0)
+
+    def test_the_highest_peak_is_the_first_that_is_found(self) -> None:
+        maps = np.random.default_rng(0).random((6, 9, 12))
+        maps[5] = 1.0  # a plateau
+        cells = find_peaks(torch.from_numpy(maps), radius=0.0).cells[:, 0]
+        np.testing.assert_array_equal([highest_peak(values) for values in maps], cells)
 
     def test_plateau_is_connected(self) -> None:
         values = np.zeros((5, 9))

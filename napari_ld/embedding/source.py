@@ -30,7 +30,7 @@ __all__ = ["FeatureSource"]
 _FORMAT = "1"  # part of every key: raise it when the meaning of stored features changes
 _OPEN_MAPS = 48  # stored planes kept open at once; each holds a file descriptor
 _MEMORY_BYTES = 256 * 2**20  # features kept in memory when they cannot be stored
-_RECENT_PIXELS = 2  # decoded planes kept, since one plane is usually cropped many times in a row
+_RECENT_PIXELS = 3  # decoded planes kept: two may be refined at a time, each cropped many times in a row
 _CROP_BATCH = 8
 
 

@@ -8,16 +8,15 @@ from dataclasses import replace
 from napari_ld._types import Match, Stage
 from napari_ld.adaptation import ADAPTABLE_KINDS
 from napari_ld.embedding.source import FeatureSource
-from napari_ld.embedding.tiling import check_cancelled
 from napari_ld.errors import ConfigError, ImageError
 from napari_ld.localization.coarse import CoarseMatch
 from napari_ld.localization.expected_error import ExpectedError
-from napari_ld.localization.fine import refine_plane
 from napari_ld.localization.images import search_images
 from napari_ld.localization.laterality import of_both_sides
 from napari_ld.localization.lessons import lessons
 from napari_ld.localization.params import LocateParams
 from napari_ld.localization.query import Query, Template
+from napari_ld.localization.side_by_side import refine_planes
 from napari_ld.localization.timelapse import search_timelapse
 from napari_ld.localization.volume import search_volume
 from napari_ld.localization.volumes import search_volumes
@@ -142,9 +141,9 @@ def _search(
         return
     if query.params.adapt is not None:
         query.learn_from(lessons(query))
-    for matches in (list(on_plane.values()) for on_plane in by_plane.values()):
-        check_cancelled(query.cancelled)
-        for coarse, match in zip(matches, refine_plane(query, matches, search_sigma), strict=True):
+    planes_of_matches = [list(on_plane.values()) for on_plane in by_plane.values()]
+    for matches, refined in zip(planes_of_matches, refine_planes(query, planes_of_matches, search_sigma), strict=True):
+        for coarse, match in zip(matches, refined, strict=True):
             yield _match(query, match, "fine", coarse, expected)
         done += 1
         _report(progress, done, total)

@@ -6,7 +6,8 @@ around the place so found, with descriptors down to the resolution of the stored
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,19 +17,22 @@ from scipy import ndimage
 from torch import Tensor
 
 from napari_ld._types import Embedding, Position
+from napari_ld.embedding.gradient_grids import GridDescriptors
 from napari_ld.embedding.resampling import crop_window
 from napari_ld.localization.coarse import CoarseMatch, coarse_map
 from napari_ld.localization.detectors import Detectors, comparable_cells, fine_detectors, search_detectors
-from napari_ld.localization.gradients import GradientField, similarity, usable_zooms
+from napari_ld.localization.gradients import grid_descriptors, similarity, usable_zooms
 from napari_ld.localization.params import FineStage
 from napari_ld.localization.query import Query
-from napari_ld.similarity import blur, cosine_rows, find_peaks, window_size
+from napari_ld.similarity import blur, cosine_rows, highest_peak, window_size
 
 __all__ = ["refine_plane"]
 
 Array = npt.NDArray[np.float64]
 _NEARLY = 0.02  # scores that differ by this are nearly the same
 _SEEN = 2.5  # a bell is seen up to this many sigmas
+_SPLINE_PAD = 12  # cells for which the values at the ends are held, as scipy does
+_KEPT = 32  # matrices of the last sizes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,29 +52,39 @@ class _Grid:
         return len(self.rows), len(self.columns)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Map:
-    """Values (h, w) on a grid."""
+def _reading(own: _Grid, wanted: _Grid) -> Callable[[Array], Array]:
+    """Cubic interpolation of values on one grid at the cells of another, held at the border."""
+    down, right = _between_cells(own.rows, wanted.rows), _between_cells(own.columns, wanted.columns).T
+    return lambda values: np.asarray(down @ values @ right, np.float64)
 
-    grid: _Grid
-    values: Array
 
-    def at(self, grid: _Grid) -> Array:
-        """Cubic interpolation at the cells of another grid, held at the border."""
-        axes = [
-            (wanted - own[0]) / (own[1] - own[0]) if len(own) > 1 else np.zeros(len(wanted))
-            for wanted, own in ((grid.rows, self.grid.rows), (grid.columns, self.grid.columns))
-        ]
-        cells = np.stack(np.meshgrid(*axes, indexing="ij"))
-        return np.asarray(ndimage.map_coordinates(self.values, cells, order=3, mode="nearest"), np.float64)
+def _between_cells(own: Array, wanted: Array) -> Array:
+    """Matrix that reads regular values between their places by cubic splines, (len(wanted), len(own))."""
+    step = own[1] - own[0] if len(own) > 1 else 1.0
+    at = (wanted - own[0]) / step + _SPLINE_PAD
+    knots = len(own) + 2 * _SPLINE_PAD
+    first = np.floor(at).astype(int) - 1
+    basis = np.zeros((len(wanted), knots))
+    for k in range(4):
+        distance = np.abs(at - (first + k))
+        inner, outer = 2 / 3 - distance**2 * (2 - distance) / 2, (2 - distance) ** 3 / 6
+        basis[np.arange(len(wanted)), np.clip(first + k, 0, knots - 1)] += np.where(distance < 1, inner, outer)
+    return basis @ _spline_matrix(len(own))
+
+
+@functools.lru_cache(_KEPT)
+def _spline_matrix(count: int) -> Array:
+    """From values (count,) to the coefficients of their spline, the ends held for a while: (count + 2 * pad, count)."""
+    held = np.pad(np.eye(count), ((_SPLINE_PAD, _SPLINE_PAD), (0, 0)), mode="edge")
+    return np.asarray(ndimage.spline_filter1d(held, 3, axis=0, mode="nearest"), np.float64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Whole:
-    """A plane at the working scale: similarity with each landmark, and comparable cells (h * w, D) for detectors."""
+    """A plane at the working scale: similarity (h, w) with each landmark, comparable cells (h * w, D) for detectors."""
 
     grid: _Grid
-    similar: dict[int, _Map]
+    similar: dict[int, Array]
     cells: Tensor | None
 
 
@@ -110,7 +124,7 @@ def _look_at(query: Query, matches: list[CoarseMatch]) -> _Whole:
     plane = matches[0].plane
     similar = coarse_map(query.source, plane, query)
     grid = _regular(*query.source.index_geometry(plane), (similar.shape[0], similar.shape[1]))
-    maps = {m.landmark: _Map(grid, query.combine(similar, m.landmark).double().numpy()) for m in matches}
+    maps = {m.landmark: query.combine(similar, m.landmark).double().numpy() for m in matches}
     cells = None if query.params.adapt is None else comparable_cells(query, query.source, plane)
     return _Whole(grid, maps, cells)
 
@@ -120,14 +134,17 @@ def _search_again(query: Query, matches: list[CoarseMatch], whole: _Whole, searc
     weight, plane = query.params.gradient_weight, matches[0].plane
     grid = _around(query, matches, whole.grid, search_sigma)
     finer = _Grid(_halved(grid.rows), _halved(grid.columns))
+    of_cells, of_gradients = _reading(whole.grid, finer), _reading(grid, finer)
     gradients = _gradients_on(query, plane, grid, query.params.gradient_zooms) if weight > 0 else None
+    similar = None if gradients is None else gradients.similarity(query, range(len(query.templates)))
     detectors = search_detectors(query, gradients.zooms) if gradients is not None else None
     found = []
     for match in matches:
-        score, total = whole.similar[match.landmark].at(finer), 1.0
-        if gradients is not None:
-            values, kinds = _evidence(query, match.landmark, whole, gradients, detectors)
-            score, total = score + weight * _Map(grid, values).at(finer), total + weight * kinds
+        score, total = of_cells(whole.similar[match.landmark]), 1.0
+        if gradients is not None and similar is not None:
+            own = query.combine(similar, match.landmark).double().numpy()
+            values, kinds = _evidence(match.landmark, own, whole, gradients, detectors)
+            score, total = score + weight * of_gradients(values), total + weight * kinds
         score, bell = score / total, _prior(query, match, search_sigma, finer)
         moved = _moved(query, match, finer, score, bell)
         found.append(replace(moved, spread=_spread(query, moved, finer, score * bell)))
@@ -150,31 +167,38 @@ def _halved(values: Array) -> Array:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Gradients:
-    """Gradient descriptors (h * w, 128) on a grid, one tensor per zoom, and their similarity (h, w, T)."""
+    """Gradient descriptors on a grid, one set per zoom."""
 
     grid: _Grid
     zooms: tuple[float, ...]
-    seen: list[Tensor]
-    similar: Tensor
+    seen: list[GridDescriptors]
+
+    def similarity(self, query: Query, chosen: Sequence[int]) -> Tensor:
+        """With some of the templates, (h, w, len(chosen))."""
+        return similarity(query, self.seen, self.zooms, chosen).view(*self.grid.shape, -1)
+
+    def answers(self, detectors: Detectors, landmark: int) -> Array:
+        """What these descriptors add to the answer of a landmark's detector, (h, w)."""
+        parts = detectors.gradients[:, landmark].view(len(self.zooms), 1, -1)
+        found = [places.products(part) for places, part in zip(self.seen, parts, strict=True)]
+        return np.asarray(torch.stack(found).sum(0).double().numpy().reshape(self.grid.shape), np.float64)
 
 
 def _gradients_on(query: Query, plane: int, grid: _Grid, zooms: Sequence[float]) -> _Gradients:
     usable = usable_zooms(query, plane, zooms)
-    seen = GradientField(query.source, plane, grid.places, usable).vectors(grid.places)
-    return _Gradients(grid, usable, seen, similarity(query, seen, usable).view(*grid.shape, -1))
+    return _Gradients(grid, usable, grid_descriptors(query.source, plane, grid.rows, grid.columns, usable))
 
 
 def _evidence(
-    query: Query, landmark: int, whole: _Whole, gradients: _Gradients, detectors: Detectors | None
+    landmark: int, similar: Array, whole: _Whole, gradients: _Gradients, detectors: Detectors | None
 ) -> tuple[Array, float]:
     """What gradients and, if there are any, detectors say on a grid, (h, w), and the weight of both together."""
-    values = query.combine(gradients.similar, landmark).double().numpy()
     if detectors is None or whole.cells is None:
-        return values, 1.0
+        return similar, 1.0
     by_cell = (whole.cells @ detectors.cells[:, landmark]).double().numpy().reshape(whole.grid.shape)
-    by_gradient = torch.cat(gradients.seen, dim=1) @ detectors.gradients[:, landmark] + detectors.offsets[landmark]
-    answer = _Map(whole.grid, by_cell).at(gradients.grid) + by_gradient.double().numpy().reshape(gradients.grid.shape)
-    return values + detectors.weight * answer.clip(min=0), 1.0 + detectors.weight
+    answer = _reading(whole.grid, gradients.grid)(by_cell) + gradients.answers(detectors, landmark)
+    answer += float(detectors.offsets[landmark])
+    return similar + detectors.weight * answer.clip(min=0), 1.0 + detectors.weight
 
 
 def _between(values: Array, low: float, high: float) -> Array:
@@ -197,7 +221,8 @@ def _refine_one(
     query: Query, match: CoarseMatch, stage: FineStage, embedding: Embedding | None, whole: _Whole
 ) -> CoarseMatch:
     grid = _window_grid(query, match, stage) if embedding is None else _grid_of(embedding)
-    score, total = stage.coarse_weight * whole.similar[match.landmark].at(grid), stage.coarse_weight
+    score = stage.coarse_weight * _reading(whole.grid, grid)(whole.similar[match.landmark])
+    total = stage.coarse_weight
     if embedding is not None:
         similar = _similarity(query, embedding, query.fine(stage), stage.sigma)
         score = score + stage.encoder_weight * query.combine(similar, match.landmark).double().numpy()
@@ -205,7 +230,8 @@ def _refine_one(
     if stage.gradient_weight > 0:
         gradients = _gradients_on(query, match.plane, grid, stage.gradient_zooms)
         detectors = fine_detectors(query, stage, gradients.zooms)
-        values, kinds = _evidence(query, match.landmark, whole, gradients, detectors)
+        own = query.combined(gradients.similarity(query, query.numbers(match.landmark))).double().numpy()
+        values, kinds = _evidence(match.landmark, own, whole, gradients, detectors)
         score, total = score + stage.gradient_weight * values, total + stage.gradient_weight * kinds
     return _moved(query, match, grid, score / total, _prior(query, match, stage.prior_sigma, grid))
 
@@ -221,12 +247,12 @@ def _similarity(query: Query, embedding: Embedding, templates: Tensor, sigma: fl
 def _moved(query: Query, match: CoarseMatch, grid: _Grid, score: Array, bell: Array) -> CoarseMatch:
     """The match at the sub-cell peak of score times the bell around its present place, inside the image."""
     weighted = np.clip(score, 0.0, None) * bell
-    peaks = find_peaks(torch.from_numpy(weighted)[None], radius=0.0)
+    peak = highest_peak(weighted)
     shape = query.source.shape(match.plane)
     place = []
     for axis, (every, side) in enumerate(zip((grid.rows, grid.columns), shape, strict=True)):
         step = every[1] - every[0] if len(every) > 1 else 0.0
-        place.append(float(np.clip(every[0] + peaks.cells[0, 0, axis] * step, 0.0, side - 1.0)))
+        place.append(float(np.clip(every[0] + peak[axis] * step, 0.0, side - 1.0)))
     best = np.unravel_index(int(weighted.argmax()), weighted.shape)
     return replace(match, position=(place[0], place[1]), score=float(np.clip(score[best], -1.0, 1.0)))
 
@@ -243,7 +269,7 @@ def _prior(query: Query, match: CoarseMatch, sigma: float, grid: _Grid) -> Array
     """Bell around the position found so far, (h, w); ``sigma`` in pixels at the working scale."""
     scale, centre = query.source.scale(match.plane), _position(match)
     down, right = (grid.rows - centre[0]) * scale[0], (grid.columns - centre[1]) * scale[1]
-    return np.asarray(np.exp(-(down[:, None] ** 2 + right[None] ** 2) / (2 * sigma**2)), np.float64)
+    return np.outer(np.exp(-(down**2) / (2 * sigma**2)), np.exp(-(right**2) / (2 * sigma**2)))
 
 
 def _grid_of(embedding: Embedding) -> _Grid:

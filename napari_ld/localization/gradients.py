@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from napari_ld._types import Box
+from napari_ld.embedding.gradient_grids import GridDescriptors
 from napari_ld.embedding.gradients import REACH, descriptors, orientation_maps
 from napari_ld.embedding.resampling import Window
 from napari_ld.embedding.source import FeatureSource
 from napari_ld.localization.query import Query
 
-__all__ = ["GradientField", "similarity", "template_vectors", "usable_zooms"]
+__all__ = ["GradientField", "grid_descriptors", "similarity", "template_vectors", "usable_zooms"]
 
 Array = npt.NDArray[np.float64]
 _ENLARGEMENT = 4.1  # planes are not enlarged by more than this: there is nothing new to be seen
@@ -48,6 +49,19 @@ class GradientField:
         return found
 
 
+def grid_descriptors(
+    source: FeatureSource, plane: int, rows: Array, columns: Array, zooms: Sequence[float]
+) -> list[GridDescriptors]:
+    """What :class:`GradientField` says at all places of a grid of stored rows (h,) and columns (w,), zoom by zoom."""
+    corners, found = np.array([[rows[0], columns[0]], [rows[-1], columns[-1]]]), []
+    for zoom in zooms:
+        window = _window(source.shape(plane), np.array(source.scale(plane)) * zoom, corners)
+        (top, left), (down, right) = window.grid(1)
+        grey = source.model_input(plane, window)[0].mean(0)
+        found.append(GridDescriptors(grey, (rows - top) / down, (columns - left) / right))
+    return found
+
+
 def usable_zooms(query: Query, plane: int, zooms: Sequence[float]) -> tuple[float, ...]:
     """Those zooms at which both the plane and the templates still show something; at least the smallest."""
     planes = [(query.source, plane), *((template.source, template.plane) for template in query.templates)]
@@ -66,19 +80,21 @@ def template_vectors(query: Query, zoom: float) -> Tensor:
     return query.descriptors[zoom]
 
 
-def similarity(query: Query, seen: Sequence[Tensor], zooms: Sequence[float]) -> Tensor:
+def similarity(query: Query, seen: Sequence[GridDescriptors], zooms: Sequence[float], chosen: Sequence[int]) -> Tensor:
     """Square of the mean cosine (N, T), over the zooms, between places and templates; 0 below 0.
 
     The square lets a good match decide and a poor one, whose differences are noise, say little.
 
     Parameters
     ----------
-    seen : sequence of (N, 128) tensor
-        Descriptors of the places, one tensor per zoom.
+    seen : sequence of GridDescriptors
+        Of N places, one per zoom.
+    chosen : sequence of int
+        Numbers of the T templates that are asked for.
     """
     pairs = zip(seen, zooms, strict=True)
-    cosines = torch.stack([vectors @ template_vectors(query, zoom).T for vectors, zoom in pairs]).mean(0)
-    return cosines.clamp_min(0).square()
+    cosines = torch.stack([places.products(template_vectors(query, zoom)[list(chosen)]) for places, zoom in pairs])
+    return cosines.mean(0).clamp_min(0).square()
 
 
 def _window(shape: tuple[int, int], scale: Array, places: Array) -> Window:

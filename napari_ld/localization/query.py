@@ -123,11 +123,17 @@ class Query:
         """Templates of the landmark with this index."""
         return [template for template in self.templates if template.landmark == self.landmarks[landmark]]
 
+    def numbers(self, landmark: int) -> list[int]:
+        """Places, among all templates, of those of a landmark."""
+        return [k for k, template in enumerate(self.templates) if template.landmark == self.landmarks[landmark]]
+
     def combine(self, maps: Tensor, landmark: int) -> Tensor:
         """Similarity (...) with a landmark from that with all templates (..., T)."""
-        name = self.landmarks[landmark]
-        chosen = maps[..., [k for k, template in enumerate(self.templates) if template.landmark == name]]
-        return chosen.amax(dim=-1) if self.params.combine == "max" else chosen.mean(dim=-1)
+        return self.combined(maps[..., self.numbers(landmark)])
+
+    def combined(self, maps: Tensor) -> Tensor:
+        """Similarity (...) with a landmark from that with its own templates (..., T)."""
+        return maps.amax(dim=-1) if self.params.combine == "max" else maps.mean(dim=-1)
 
     def click(self, landmark: int, plane: int) -> Position | None:
         """Where the user has marked the landmark on this very plane of the searched source."""

@@ -8,7 +8,8 @@ import pytest
 import torch
 from skimage import data
 
-from napari_ld.embedding.gradients import REACH, descriptors, orientation_maps
+from napari_ld.embedding.gradient_grids import GridDescriptors
+from napari_ld.embedding.gradients import LENGTH, REACH, descriptors, orientation_maps
 
 Array = npt.NDArray[np.float64]
 
@@ -89,3 +90,20 @@ def test_reach_covers_what_a_descriptor_sees(picture: npt.NDArray[np.float32]) -
     before = descriptors(orientation_maps(torch.from_numpy(picture)), place)
     after = descriptors(orientation_maps(torch.from_numpy(changed)), place)
     torch.testing.assert_close(before, after, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("step", [0.7, 3.0, 5.3])
+def test_products_on_a_grid_are_those_of_the_descriptors(picture: npt.NDArray[np.float32], step: float) -> None:
+    rows, columns = -9.3 + step * np.arange(25), 4.1 + step * np.arange(31)  # partly outside the picture
+    places = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 2)
+    vectors = torch.randn(3, LENGTH, generator=torch.Generator().manual_seed(0))
+    grey = torch.from_numpy(picture)
+    found = GridDescriptors(grey, rows, columns).products(vectors)
+    assert found.shape == (25 * 31, 3)
+    torch.testing.assert_close(found, descriptors(orientation_maps(grey), places) @ vectors.T, atol=1e-4, rtol=0)
+
+
+def test_products_on_a_grid_without_contrast_are_nothing() -> None:
+    line = np.arange(10.0, 60.0, 5.0)
+    found = GridDescriptors(torch.full((80, 80), 0.4), line, line).products(torch.ones(1, LENGTH))
+    assert found.abs().max() < 1e-3

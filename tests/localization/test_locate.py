@@ -12,6 +12,11 @@ from napari_ld._types import Image, Match
 from napari_ld.embedding import FeatureSource
 from napari_ld.errors import Cancelled, ConfigError, ImageError, LandmarkError
 from napari_ld.localization import NATIVE, STACK_KINDS, FineStage, LocateParams, Template, locate
+from napari_ld.localization.coarse import CoarseMatch
+from napari_ld.localization.fine import refine_plane
+from napari_ld.localization.images import search_images
+from napari_ld.localization.query import Query
+from napari_ld.localization.side_by_side import refine_planes
 from napari_ld.model.checkpoint import LoadedModel
 
 SourceOf = Callable[..., FeatureSource]
@@ -160,6 +165,36 @@ def test_tiny_images(source_of: SourceOf) -> None:
         if match.position is not None:
             assert 0 <= match.position[0] <= rows - 1
             assert 0 <= match.position[1] <= columns - 1
+
+
+def test_planes_refined_side_by_side_are_those_refined_one_by_one(source: FeatureSource) -> None:
+    query = Query(
+        source, [Template("eye", source, 0, POINT), Template("ear", source, 0, (60.0, 130.0))], LocateParams()
+    )
+    found: dict[int, list[CoarseMatch]] = {}
+    for match in search_images(query, [1, 2, 3]):
+        found.setdefault(match.plane, []).append(match)
+    one_by_one = [refine_plane(query, matches, 40.0) for matches in found.values()]
+    assert list(refine_planes(query, list(found.values()), 40.0)) == one_by_one
+    assert list(refine_planes(query, [], 40.0)) == []
+
+
+def test_cancel_while_planes_are_refined(source: FeatureSource) -> None:
+    stop = threading.Event()
+    matches = locate(source, [Template("eye", source, 0, POINT)], cancelled=stop.is_set)
+    for _ in range(5):  # four coarse answers and a refined one
+        next(matches)
+    stop.set()
+    with pytest.raises(Cancelled):
+        list(matches)
+
+
+def test_refinement_can_be_left_early(source: FeatureSource) -> None:
+    matches = locate(source, [Template("eye", source, 0, POINT)])
+    for _ in range(6):
+        next(matches)
+    matches.close()  # type: ignore[attr-defined]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("refine")]
 
 
 def test_cancel(source: FeatureSource) -> None:
