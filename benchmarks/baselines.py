@@ -1,12 +1,14 @@
-"""Baselines that need no encoder: position, normalised cross-correlation, dense SIFT.
+"""Baselines: position, normalised cross-correlation, dense SIFT, optical flow, features of networks of others.
 
-Each takes the images of a set, one template and its points, and returns the positions found on every image. They are
-our own implementations on numpy and scipy, so that the table needs no further dependency.
+Each takes the images of a set, one template and its points, and returns the positions found on every image. The first
+three are our own implementations on numpy and scipy; the flow is OpenCV's, for the networks see
+:mod:`benchmarks.networks`.
 
 References
 ----------
 .. [1] Lowe, "Distinctive image features from scale-invariant keypoints", IJCV 60:91, 2004.
 .. [2] Arandjelovic & Zisserman, "Three things everyone should know to improve object retrieval", CVPR 2012 (root-SIFT).
+.. [3] Kroeger et al., "Fast optical flow using dense inverse search", ECCV 2016.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ _ORIENTATIONS = 8
 _BINS = (-1.5, -0.5, 0.5, 1.5)  # centres of the 4 x 4 bins, in bins
 _BIN_WEIGHTS = (0.55, 0.9, 0.9, 0.55)  # Gaussian window of sigma = 2 bins at the centre of the bins [1]
 _CLIP = 0.2  # of the normalised histogram [1]
+_KEPT = 200  # images whose features are kept
+_CELLS: dict[str, dict[tuple[int, int], tuple[Image, Array]]] = {}  # with the image, so that its id stays its own
 
 
 def same_position(
@@ -130,6 +134,67 @@ def sample_descriptors(histograms: Array, positions: Positions, bin_size: int) -
     return np.asarray(rooted, dtype=np.float32)
 
 
+def optical_flow(
+    images: Sequence[Image], template: Image, points: Positions, settings: Mapping[str, Any]
+) -> Iterator[Positions]:
+    """Follow the dense flow [3] from the template to each image, brought to the template's size."""
+    import cv2
+
+    side = settings["longest_side"]
+    shape = scaled_shape(template.plane_shape, side)
+    start, places = _grey_bytes(template, shape), rescale(points, template.plane_shape, shape)
+    for image in images:
+        dis: Any = cv2.DISOpticalFlow_create(settings["preset"])  # type: ignore[attr-defined, unused-ignore]
+        flow = dis.calc(start, _grey_bytes(image, shape), None)
+        moved = [ndimage.map_coordinates(flow[..., axis], places.T, order=1, mode="nearest") for axis in (1, 0)]
+        yield rescale(places + np.stack(moved, axis=1), shape, image.plane_shape)
+
+
+def _grey_bytes(image: Image, shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    pixels = pixels_of(image)
+    grey = pixels @ _GREY if pixels.shape[-1] == 3 else pixels[..., 0]
+    small = resize(grey, shape, order=1, anti_aliasing=True, preserve_range=True)  # type: ignore[no-untyped-call]
+    return np.asarray(np.clip(np.rint(small), 0, 255), np.uint8)
+
+
+def network_features(
+    images: Sequence[Image], template: Image, points: Positions, settings: Mapping[str, Any]
+) -> Iterator[Positions]:
+    """Find the cell whose feature has the highest cosine with that of the point."""
+    import torch
+    from torch.nn import functional
+
+    from benchmarks.networks import STRIDE
+
+    side = settings["longest_side"]
+    own = torch.from_numpy(_cells_of(template, settings["network"], side))
+    places = rescale(points, template.plane_shape, None, side) / STRIDE
+    grid = torch.from_numpy(2 * places[:, ::-1] / (np.array(own.shape[:0:-1]) - 1) - 1).float()
+    wanted = functional.grid_sample(own[None], grid[None, None], padding_mode="border", align_corners=True)[0, :, 0]
+    wanted = functional.normalize(wanted, dim=0)
+    for image in images:
+        cells = torch.from_numpy(_cells_of(image, settings["network"], side))
+        maps = torch.einsum("dn,dhw->nhw", wanted, cells).numpy()
+        peaks = np.array([highest(map_) for map_ in maps]) * STRIDE
+        yield rescale(peaks, scaled_shape(image.plane_shape, side), image.plane_shape)
+
+
+def _cells_of(image: Image, network: str, side: int) -> Array:
+    """Features (D, h, w) of an image of 8 bits; those of all images of a set are kept for the next template."""
+    known = _CELLS.setdefault(network, {})
+    key = id(image), side
+    if key not in known:
+        import torch
+
+        from benchmarks.networks import dense_features
+
+        pixels = torch.from_numpy(shrink(pixels_of(image), side) / 255).permute(2, 0, 1).expand(3, -1, -1)
+        known[key] = image, dense_features(network, pixels.contiguous()).numpy()
+        while len(known) > _KEPT:
+            known.pop(next(iter(known)))
+    return known[key][1]
+
+
 def pixels_of(image: Image) -> Array:
     """Pixels as ``(H, W, 1 or 3)`` float32."""
     pixels = image.plane(0).astype(np.float32)
@@ -180,4 +245,8 @@ BASELINES: dict[str, Baseline] = {
     "correlation": correlation,
     "sift": dense_sift,
     "sift_octaves": dense_sift,
+    "flow": optical_flow,
+    "imagenet": network_features,
+    "xfeat": network_features,
+    "xfeat_512": network_features,
 }

@@ -16,6 +16,7 @@ import numpy as np
 from benchmarks.data import EvaluationSet
 from benchmarks.outcomes import evaluate_out_of_fold, evaluate_untrained, evenly
 from benchmarks.report import align
+from napari_ld.adaptation import AdaptParams
 from napari_ld.localization import FineStage, LocateParams
 from napari_ld.model.checkpoint import LoadedModel
 
@@ -36,8 +37,11 @@ INGREDIENTS: dict[str, dict[str, Any]] = {
     },
     "gradients at one scale": {"gradient_zooms": (2 / 3,), "fine": (FineStage(gradient_zooms=(8 / 3,)),)},
     "without the way back": {"cycle_weight": 0.0},
+    "without the layout of the set": {"layout": False},
+    "left and right judged image by image": {"mirror_together": False},
     "without mirrored copies": {"mirror": False},
     "one cosine of all scales": {"separate_levels": False},
+    "with self-training: Adapt without corrections": {"adapt": AdaptParams()},
 }
 UNTRAINED = "everything, untrained encoder"
 

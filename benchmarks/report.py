@@ -22,6 +22,10 @@ TITLES = {
     "correlation": "normalised correlation",
     "sift": "dense SIFT",
     "sift_octaves": "dense SIFT, 3 octaves",
+    "flow": "DIS optical flow",
+    "imagenet": "ImageNet features",
+    "xfeat": "XFeat",
+    "xfeat_512": "XFeat, 512 pixels",
 }
 OURS = ("encoder", "out of fold")
 EXTRA = ("sift_octaves",)  # reported beside the usual baselines, not among them

@@ -13,6 +13,7 @@ from dataclasses import replace
 from napari_ld.localization.coarse import Candidates, CoarseMatch, candidates, reorder_by_cycle
 from napari_ld.localization.confidence import Scale, absolute, status_of
 from napari_ld.localization.laterality import judged_together
+from napari_ld.localization.layout import looked_for_again
 from napari_ld.localization.params import LocateParams
 from napari_ld.localization.query import Query
 
@@ -22,23 +23,29 @@ __all__ = ["search_images"]
 def search_images(query: Query, planes: Sequence[int]) -> Iterator[CoarseMatch]:
     """The best place of every landmark on each of ``planes``, plane by plane.
 
-    Planes of which all together say something else than each by itself come a second time, at the end.
+    Planes of which all together say something else than each by itself come a second time, at the end, and then answers
+    that lie where the others of their plane do not expect them.
     """
-    plain = _search(query, planes)
-    if not query.params.mirror:
-        yield from (match for on_plane in plain for match in on_plane)
-        return
+    chosen: dict[int, list[CoarseMatch]] = {}
+    for matches in _both_sides(query, planes) if query.params.mirror else _search(query, planes):
+        chosen[matches[0].plane] = matches
+        yield from matches
+    if query.params.layout:
+        yield from looked_for_again(query, chosen)
+
+
+def _both_sides(query: Query, planes: Sequence[int]) -> Iterator[list[CoarseMatch]]:
+    """Answers of the search or of the mirrored one, plane by plane; then those of planes that are judged anew."""
     found: dict[int, dict[bool, list[CoarseMatch]]] = {}
     votes: dict[int, bool] = {}
     leads: dict[int, float] = {}
-    for straight, mirrored in zip(plain, _search(query.mirrored, planes), strict=True):
+    for straight, mirrored in zip(_search(query, planes), _search(query.mirrored, planes), strict=True):
         plane, lead = straight[0].plane, sum(m.score for m in mirrored) - sum(m.score for m in straight)
         found[plane] = {False: straight, True: [replace(match, mirrored=True) for match in mirrored]}
         leads[plane], votes[plane] = lead, lead > query.params.mirror_margin * len(straight)
-        yield from found[plane][votes[plane]]
-    for plane, turned in judged_together(query, votes, leads).items():
-        if turned != votes[plane]:
-            yield from found[plane][turned]
+        yield found[plane][votes[plane]]
+    together = judged_together(query, votes, leads) if query.params.mirror_together else votes
+    yield from (found[plane][turned] for plane, turned in together.items() if turned != votes[plane])
 
 
 def _search(query: Query, planes: Sequence[int]) -> Iterator[list[CoarseMatch]]:

