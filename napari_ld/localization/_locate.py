@@ -66,8 +66,9 @@ def locate(
 
     First come the coarse matches of all planes, then, with ``refine``, the refined ones: the same landmarks and planes,
     with ``stage`` ``"fine"``. A coarse match may come a second time and then replaces the first: when all planes
-    together say that one is mirrored, or that it is not. Planes that are not embedded yet are embedded on the way. The
-    result is the same each time. On a plane that holds the user's own click the answer is that click, ``"verified"``.
+    together say that one is mirrored, or that it is not, or that a landmark lies elsewhere. Planes that are not
+    embedded yet are embedded on the way. The result is the same each time. On a plane that holds the user's own click
+    the answer is that click, ``"verified"``.
 
     Parameters
     ----------
