@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,16 @@ class EvaluationSet:
     folder: str = ""
     headline: bool = True
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def only(self, names: Collection[str]) -> EvaluationSet:
+        """The same set with these images alone."""
+        kept = [index for index, name in enumerate(self.names) if name in names]
+        return replace(
+            self,
+            names=tuple(self.names[index] for index in kept),
+            images=tuple(self.images[index] for index in kept),
+            truth=self.truth[kept],
+        )
 
     def scale(self, index: int) -> tuple[float, float]:
         """Units of error per pixel of an image, along rows and along columns."""

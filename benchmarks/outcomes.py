@@ -115,6 +115,9 @@ def evaluate_out_of_fold(
 ) -> Outcome:
     """Evaluate each fold with the encoder that never saw its images, and pool.
 
+    The stack of a fold holds its images and the templates, so that what a search learns from the stack it learns
+    from images that the encoder never saw either.
+
     Parameters
     ----------
     encoders : dict
@@ -124,7 +127,8 @@ def evaluate_out_of_fold(
     parts = []
     for fold, encoder in encoders.items():
         chosen = [name for name in evaluated_names(data, template, names) if name in folds[fold]]
-        parts.append(evaluate(encoder, data, template, params, names=chosen, **options))
+        stack = data.only({*chosen, *([template] if isinstance(template, str) else template)})
+        parts.append(evaluate(encoder, stack, template, params, names=chosen, **options))
     errors = {name: value for part in parts for name, value in part.errors.items()}
     coarse = {name: value for part in parts for name, value in part.coarse.items()}
     return Outcome("out of fold", data.name, parts[0].template, errors, sum(part.missing for part in parts), coarse)

@@ -25,10 +25,11 @@ from napari_ld.errors import ConfigError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["ADAPTABLE_KINDS", "AdaptParams", "Detector", "Lessons", "Surroundings"]
+__all__ = ["ADAPTABLE_KINDS", "WORTHWHILE", "AdaptParams", "Detector", "Lessons", "Surroundings"]
 
 Array = npt.NDArray[np.float64]
 ADAPTABLE_KINDS = ("images",)  # kinds of stacks for which it was measured that adaptation helps
+WORTHWHILE = 12  # planes from which on the answers on a stack teach enough that nobody need ask for it
 _FAINTEST = 1e-3  # answer at the examples below which a detector has learnt nothing
 _LEAST = 1e-9  # penalty where all descriptors are the same
 

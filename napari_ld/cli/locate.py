@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_ld.adaptation import ADAPTABLE_KINDS, AdaptParams
+from napari_ld.adaptation import ADAPTABLE_KINDS, WORTHWHILE, AdaptParams
 from napari_ld.cli.options import (
     Adapt,
     Device,
@@ -60,7 +60,7 @@ def locate(
     mirror: Annotated[
         bool, typer.Option(help="'images': also look for mirrored copies, as left and right eyes or hands are.")
     ] = True,
-    adapt: Adapt = False,
+    adapt: Adapt = None,
     device: DeviceOption = Device.auto,
     plane: Annotated[
         int | None,
@@ -84,7 +84,9 @@ def locate(
 
     if stack_kind not in STACK_KINDS:
         raise typer.BadParameter(f"{stack_kind!r}; choose one of {', '.join(STACK_KINDS)}", param_hint="--stack-kind")
-    params = LocateParams(mirror=mirror, adapt=_adaptation(stack_kind) if adapt else None)
+    if adapt and stack_kind not in ADAPTABLE_KINDS:
+        kinds = " or ".join(ADAPTABLE_KINDS)
+        raise typer.BadParameter(f"works with --stack-kind {kinds}, not {stack_kind}", param_hint="--adapt")
     model = load_encoder(encoder or DEFAULT_ENCODER)
 
     def open_source(members: Sequence[Image]) -> FeatureSource:
@@ -110,17 +112,13 @@ def locate(
             at = plane_of(row, image, plane)
             templates.append(Template(row.name, stack.source, first + at, row.position, depth_of(row, at)))
     tell(f"{model.header.name} on {templates[0].source.device.reason}")
+    if adapt is None:
+        adapt = stack_kind in ADAPTABLE_KINDS and sum(image.n_planes for image in searched) >= WORTHWHILE
+    params = LocateParams(mirror=mirror, adapt=AdaptParams() if adapt else None)
     found = _search(stacks, templates, stack_kind, params)
     _write(out, searched, found, stack_kind)
     counts = _counts([_listed(match) for _, match in found])
     tell(f"{len(searched)} {'image' if len(searched) == 1 else 'images'}: {counts}")
-
-
-def _adaptation(stack_kind: str) -> AdaptParams:
-    if stack_kind not in ADAPTABLE_KINDS:
-        kinds = " or ".join(ADAPTABLE_KINDS)
-        raise typer.BadParameter(f"works with --stack-kind {kinds}, not {stack_kind}", param_hint="--adapt")
-    return AdaptParams()
 
 
 def _search(

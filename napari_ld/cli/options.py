@@ -51,11 +51,12 @@ Window = Annotated[
     ),
 ]
 Adapt = Annotated[
-    bool,
+    bool | None,
     typer.Option(
-        "--adapt",
+        "--adapt/--no-adapt",
         help="'images': learn from the templates what tells each landmark from its surroundings; where there is only "
         "one, from the surest answers on IMAGES too. Takes seconds.",
+        show_default="on from 12 planes on",
     ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that are there already.")]

@@ -82,6 +82,23 @@ def test_adapted_answers_are_a_table_like_any_other(locate: Run, table: Callable
     assert [row["row"] for row in adapted if row["image"] == "a.png"] == ["40.0", "52.0"]
 
 
+@pytest.mark.parametrize(("count", "same_as"), [(11, "--no-adapt"), (12, "--adapt")])
+def test_larger_stacks_teach_unasked(
+    count: int, same_as: str, locate: Run, films: Path, tmp_path: Path, table: Callable[[], list[dict[str, str]]]
+) -> None:
+    film = np.asarray(PIL.Image.open(films / "a.png"), np.float64)
+    for number in range(count):
+        turned = scipy.ndimage.rotate(film, number - 5, axes=(0, 1), reshape=False, mode="nearest")
+        PIL.Image.fromarray(turned.clip(0, 255).astype(np.uint8)).save(tmp_path / f"{number:02}.png")
+    stack = sorted(tmp_path.glob("[0-9][0-9].png"))
+    tables = {}
+    for words in ([], ["--no-adapt"], ["--adapt"]):
+        assert locate("--encoder", DEFAULT_ENCODER, "--overwrite", *words, images=stack)[0] == 0
+        tables[" ".join(words)] = table()
+    assert tables["--adapt"] != tables["--no-adapt"]
+    assert tables[""] == tables[same_as]
+
+
 @pytest.mark.parametrize("kind", sorted(set(STACK_KINDS) - {"images"}))
 def test_adaptation_to_other_kinds_is_refused_before_anything_is_read(locate: Run, tmp_path: Path, kind: str) -> None:
     answer = locate("--adapt", "--stack-kind", kind)
