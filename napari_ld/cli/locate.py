@@ -84,9 +84,7 @@ def locate(
 
     if stack_kind not in STACK_KINDS:
         raise typer.BadParameter(f"{stack_kind!r}; choose one of {', '.join(STACK_KINDS)}", param_hint="--stack-kind")
-    if adapt and stack_kind not in ADAPTABLE_KINDS:
-        kinds = " or ".join(ADAPTABLE_KINDS)
-        raise typer.BadParameter(f"works with --stack-kind {kinds}, not {stack_kind}", param_hint="--adapt")
+    _check_adaptable(adapt, stack_kind)
     model = load_encoder(encoder or DEFAULT_ENCODER)
 
     def open_source(members: Sequence[Image]) -> FeatureSource:
@@ -112,13 +110,24 @@ def locate(
             at = plane_of(row, image, plane)
             templates.append(Template(row.name, stack.source, first + at, row.position, depth_of(row, at)))
     tell(f"{model.header.name} on {templates[0].source.device.reason}")
-    if adapt is None:
-        adapt = stack_kind in ADAPTABLE_KINDS and sum(image.n_planes for image in searched) >= WORTHWHILE
-    params = LocateParams(mirror=mirror, adapt=AdaptParams() if adapt else None)
+    params = LocateParams(mirror=mirror, adapt=_adaptation(adapt, stack_kind, searched))
     found = _search(stacks, templates, stack_kind, params)
     _write(out, searched, found, stack_kind)
     counts = _counts([_listed(match) for _, match in found])
     tell(f"{len(searched)} {'image' if len(searched) == 1 else 'images'}: {counts}")
+
+
+def _check_adaptable(adapt: bool | None, stack_kind: str) -> None:
+    if adapt and stack_kind not in ADAPTABLE_KINDS:
+        kinds = " or ".join(ADAPTABLE_KINDS)
+        raise typer.BadParameter(f"works with --stack-kind {kinds}, not {stack_kind}", param_hint="--adapt")
+
+
+def _adaptation(adapt: bool | None, stack_kind: str, searched: Sequence[Image]) -> AdaptParams | None:
+    """As asked for; unasked where the stack is large enough to teach."""
+    if adapt is None:
+        adapt = stack_kind in ADAPTABLE_KINDS and sum(image.n_planes for image in searched) >= WORTHWHILE
+    return AdaptParams() if adapt else None
 
 
 def _search(
