@@ -142,6 +142,7 @@ def assemble(
         device=device,
         low_precision=state.precision == "bfloat16",
         world=world,
+        kept=config.kept,
     )
     if checkpoint is not None:
         state = load_checkpoint(checkpoint, trainer)

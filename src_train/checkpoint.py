@@ -64,6 +64,8 @@ def save_checkpoint(path: Path, trainer: Trainer, state: RunState) -> None:
     state.step = trainer.step
     tensors = {f"method/{name}": tensor for name, tensor in trainer.method.state_dict().items()}
     tensors |= {f"averaged/{name}": tensor for name, tensor in trainer.averaged.state_dict().items()}
+    if trainer.start is not None:
+        tensors |= {f"start/{name}": tensor for name, tensor in trainer.start.state_dict().items()}
     parameters = all_parameters(trainer.method)
     for name, optimizer in trainer.optimizers.items():
         for key, tensor in optimizer_tensors(optimizer, parameters).items():
@@ -106,6 +108,11 @@ def load_checkpoint(path: Path, trainer: Trainer) -> RunState:
     try:
         _load(trainer.method, _under(tensors, "method/"))
         _load(trainer.averaged, _under(tensors, "averaged/"))
+        start = _under(tensors, "start/")
+        if trainer.start is not None and start:
+            _load(trainer.start, start)
+        else:
+            trainer.start = None  # begun when nothing was kept: it ends as it was begun
         trainer.step = state.step
         trainer.remake_optimizers()
         for name, optimizer in trainer.optimizers.items():

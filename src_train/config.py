@@ -57,6 +57,9 @@ class TrainConfig:
         File names that must not be seen.
     init : str
         Encoder to start from; empty: random weights.
+    kept : float
+        Share of the weights of the encoder in ``init`` in the one that the run gives, the rest being learned: so it
+        keeps what that one knew of other images.
     longest_side : int
         Images larger than this are reduced to it when they are read.
     seed : int
@@ -76,6 +79,7 @@ class TrainConfig:
     data_weights: tuple[float, ...] = ()
     exclude: tuple[str, ...] = ()
     init: str = ""
+    kept: float = 0.0
     longest_side: int = 1200
     seed: int = 0
     precision: str = "auto"
@@ -136,10 +140,11 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 CONTINUED: dict[str, dict[str, Any]] = {
-    name: {"schedule": {"first_phase": 0.0, "learning_rate": 1e-3}} for name in PRESETS if name != "paper"
+    name: {"kept": 0.3, "schedule": {"first_phase": 0.0, "learning_rate": 1e-3}} for name in PRESETS if name != "paper"
 }
 """What a preset changes for a run that starts from an encoder: it has clusters already, and at the pace for random
-weights a short run teaches no more and unlearns more (``benchmarks.retraining``)."""
+weights a short run teaches no more and unlearns more. With a share of the start it unlearns nearly nothing
+(``benchmarks.retraining``)."""
 
 
 CHOICES: dict[str, Collection[str]] = {
@@ -295,6 +300,10 @@ def _check(config: TrainConfig) -> list[str]:
     if config.encoder != "fast" and config.norm != "batch":
         problems.append(f"norm = {config.norm!r}: the encoder {config.encoder!r} has batch normalisation only")
     problems += [*_check_evaluation(config.evaluation), *problems_of(config.dira), *_check_contrast(config)]
+    if not 0 <= config.kept < 1:
+        problems.append(f"kept = {config.kept}: must lie in [0, 1)")
+    elif config.kept and not config.init:
+        problems.append(f"kept = {config.kept}: nothing can be kept of random weights; give init, or set kept to 0")
     if not config.data:
         problems.append("no data: give at least one folder of images with --data")
     if config.views.size % 64:

@@ -63,6 +63,8 @@ class Trainer:
     low_precision : bool
         Networks in bfloat16; losses are always float32.
     world : World
+    kept : float
+        Share of the weights that the method comes with in :attr:`result`.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Trainer:
         device: torch.device | str = "cpu",
         low_precision: bool = False,
         world: World | None = None,
+        kept: float = 0.0,
     ) -> None:
         self.device = torch.device(device)
         self.method = method.to(self.device).train()
@@ -84,6 +87,8 @@ class Trainer:
         self.world = world or World()
         # An encoder, or what a task makes of one.
         self.averaged: Any = copy.deepcopy(method.exported).eval().requires_grad_(False)
+        self.kept = kept
+        self.start: Any = copy.deepcopy(self.averaged) if kept else None
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.step = 0
 
@@ -91,6 +96,19 @@ class Trainer:
     def steps(self) -> int:
         """Steps of the whole run."""
         return sum(phase.steps for phase in self.method.phases)
+
+    @property
+    def result(self) -> Any:
+        """What the training gives so far: the averaged weights, and of the first ones the share that is kept.
+
+        Weights on the straight line between a network and what it became on other images are good at both (Wortsman et
+        al., Robust fine-tuning of zero-shot models, CVPR 2022, arXiv 2109.01903).
+        """
+        if self.start is None:
+            return self.averaged
+        mixed = copy.deepcopy(self.averaged)
+        average(mixed, self.start, 1 - self.kept)
+        return mixed
 
     def phase(self) -> tuple[Phase, int]:
         """The phase of the next step (of the last one when all are done), and the steps before it."""

@@ -134,7 +134,7 @@ def _work(
 
 def finish(supervisor: Supervisor, work: Work, log: EventLog) -> None:
     """Write the chosen network; an encoder with its prototypes."""
-    network: Any = work.trainer.averaged
+    network: Any = work.trainer.result
     step = work.trainer.step
     if supervisor.config.evaluation.select != "last" and work.writer.path.is_file():
         network, step = work.chosen()

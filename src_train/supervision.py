@@ -131,7 +131,7 @@ class Supervisor:
         due = self.config.evaluation.select == "last" or not self.writer.path.is_file()
         due = due and self.trainer.step >= self.writer.first
         if due:
-            self.writer.write(self.trainer.averaged, self.trainer.step, self.minutes())
+            self.writer.write(self.trainer.result, self.trainer.step, self.minutes())
         return due
 
     def _reason_to_end(self, control: Control) -> str:
@@ -167,13 +167,13 @@ class Supervisor:
         return {"areas": [round(a, 5) for a in running.areas.tolist()]} if isinstance(running, RunningAreas) else {}
 
     def _assess(self, assessor: Judge) -> None:
-        measured = assessor(self.trainer.averaged)
+        measured = assessor(self.trainer.result)
         score, state, evaluation = assessor.score(measured), self.state, self.config.evaluation
         better = score is not None and (state.best is None or score > state.best)
         if better:
             state.best, state.since_best = score, 0
             if evaluation.select != "last":
-                self.writer.write(self.trainer.averaged, self.trainer.step, self.minutes())
+                self.writer.write(self.trainer.result, self.trainer.step, self.minutes())
         else:
             state.since_best += 1
         self.early = 0 < evaluation.patience <= state.since_best

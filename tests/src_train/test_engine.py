@@ -46,6 +46,29 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path: Path, s
     assert any(name.startswith("critic ") for name in expected)
 
 
+def test_the_result_keeps_a_share_of_the_start(tmp_path: Path) -> None:
+    trainer = Trainer(toy_method(), toy_trainer().schedule, kept=0.25)
+    start = {name: value.clone() for name, value in trainer.method.exported.state_dict().items()}
+    assert not train(trainer, ToyBatches(), lambda progress: progress.step == 3)
+    save_checkpoint(tmp_path / "last.ckpt", trainer, _state())
+    resumed = Trainer(toy_method(), trainer.schedule, kept=0.25)
+    for value in resumed.start.state_dict().values():
+        value.zero_()  # the file that the run was started from may be gone
+    load_checkpoint(tmp_path / "last.ckpt", resumed)
+    learned = trainer.averaged.state_dict()
+    assert not torch.equal(learned["0.weight"], start["0.weight"])
+    for which in (trainer, resumed):
+        for name, value in which.result.state_dict().items():
+            if value.is_floating_point():
+                torch.testing.assert_close(value, 0.25 * start[name] + 0.75 * learned[name], msg=name)
+    assert all(torch.equal(learned[name], value) for name, value in resumed.averaged.state_dict().items())
+    plain = toy_trainer()
+    assert plain.result is plain.averaged
+    save_checkpoint(tmp_path / "plain.ckpt", plain, _state())
+    load_checkpoint(tmp_path / "plain.ckpt", resumed)
+    assert resumed.result is resumed.averaged
+
+
 def test_each_group_trains_its_own_networks_only() -> None:
     trainer = toy_trainer()
     batches = ToyBatches()

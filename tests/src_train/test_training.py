@@ -60,6 +60,8 @@ def test_unknown_keys_are_all_named_with_the_nearest_known_one() -> None:
         (["schedule.steps=0"], "at least 1"),
         (["precision=half"], "choose one of auto, float32, bfloat16"),
         (["schedule.average=1.0"], r"must lie in \[0, 1\)"),
+        (["kept=1.0", "init=ld-general"], r"kept = 1.0: must lie in \[0, 1\)"),
+        (["kept=0.3"], "nothing can be kept of random weights; give init"),
         (["device=gpu"], "choose auto, cpu, cuda"),
         (["schedule.halve_every=0"], "at least 1"),
         (["norm=layer"], "choose one of batch, group"),
@@ -274,6 +276,9 @@ def test_a_run_from_an_encoder_goes_gently_and_a_published_one_as_published(tmp_
     file.write_text('init = "ld-general"\n')
     assert load_config("quick", file, data=("x",)).schedule == continued
     assert load_config("quick", file, data=("x",), init="").schedule == scratch
+    presets = [(name, init) for name in ("quick", "paper") for init in ("", "ld-general")]
+    shares = [load_config(name, data=("x",), init=init).kept for name, init in presets]
+    assert shares == [0.0, 0.3, 0.0, 0.0]
     paper = load_config("paper", data=("x",))
     assert load_config("paper", data=("x",), init="ld-general").schedule == paper.schedule
     # what a run folder keeps is the whole configuration, whatever this version would begin with
