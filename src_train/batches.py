@@ -48,11 +48,13 @@ class Batches:
         self.maker = maker
         self.couples = couples
         self.seed = seed
-        self.share = (world or World()).share(couples)
+        self.world = world or World()
+        self.share = self.world.share(couples)
 
     def halved(self) -> Batches:
-        """Half as many couples a step, of the same images in the same order of draws; for a single process."""
-        return Batches(self.dataset, self.maker, max(1, self.couples // 2), self.seed)
+        """Half as many couples a step, but at least one a process, of the same images in the same order of draws."""
+        own = max(1, self.couples // 2 // self.world.size)
+        return Batches(self.dataset, self.maker, own * self.world.size, self.seed, self.world)
 
     def at(self, step: int) -> Batch:
         """The batch of one step."""

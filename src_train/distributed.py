@@ -5,6 +5,9 @@ process then computes *the same* global loss, and the gradient flows into its ow
 processes are added (not averaged) and equal those of one process with the whole batch, apart from batch
 normalisation, whose statistics stay those of each process (GroupNorm has none).
 
+A process whose memory is full cannot take part in the next exchange. So before each one all say whether they are well,
+and the one that is not says so instead: all leave the step at the same place and can do it again with less.
+
 One process needs no group: all functions then return their argument.
 """
 
@@ -20,6 +23,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from napari_ld.errors import ConfigError
+
+
+class PeerOutOfMemory(MemoryError):
+    """Memory is full in another process of the run."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,7 @@ class World:
         if self.size == 1:
             return value
         total = value.detach().clone()
+        _all_well(value.device)
         dist.all_reduce(total)
         return total + (value - value.detach())
 
@@ -68,11 +76,13 @@ class World:
 def _gather(rows: Tensor, world: World) -> Tensor:
     """Shares may differ in length: they are filled up to the longest, exchanged and cut again."""
     counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(world.size)]
+    _all_well(rows.device)
     dist.all_gather(counts, torch.tensor([len(rows)], device=rows.device))
     lengths = [int(count) for count in counts]
     filled = rows.detach().new_zeros(max(lengths), *rows.shape[1:])
     filled[: len(rows)] = rows.detach()
     shares = [torch.empty_like(filled) for _ in lengths]
+    _all_well(rows.device)  # behind what takes memory
     dist.all_gather(shares, filled)
     parts = [share[:length] for share, length in zip(shares, lengths, strict=True)]
     parts[world.rank] = rows
@@ -88,11 +98,13 @@ def add_gradients(parameters: Iterable[nn.Parameter], world: World) -> None:
         return
     chosen = list(parameters)
     used = torch.tensor([p.grad is not None for p in chosen], dtype=torch.uint8, device=chosen[0].device)
+    _all_well(used.device)
     dist.all_reduce(used, dist.ReduceOp.MAX)
     chosen = [p for p, any_gradient in zip(chosen, used.tolist(), strict=True) if any_gradient]
     if not chosen:
         return
     flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1).float() for p in chosen])
+    _all_well(flat.device)
     dist.all_reduce(flat)
     start = 0
     for p in chosen:
@@ -104,6 +116,22 @@ def agree(value: bool, world: World, device: torch.device) -> bool:
     """Whether any process says yes."""
     if world.size == 1:
         return value
+    _all_well(device)
+    return _any(value, device)
+
+
+def tell_full_memory(error: BaseException, world: World, device: torch.device) -> None:
+    """Have the other processes raise :class:`PeerOutOfMemory`, unless the error is one of theirs."""
+    if world.size > 1 and not isinstance(error, PeerOutOfMemory):
+        _any(True, device)
+
+
+def _all_well(device: torch.device) -> None:
+    if _any(False, device):
+        raise PeerOutOfMemory("out of memory in another process of this run")
+
+
+def _any(value: bool, device: torch.device) -> bool:
     flag = torch.tensor([value], dtype=torch.uint8, device=device)
     dist.all_reduce(flag, dist.ReduceOp.MAX)
     return bool(flag.item())

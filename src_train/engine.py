@@ -16,7 +16,7 @@ from torch import nn
 
 from napari_ld.errors import TrainingError
 from src_train.batches import Batches
-from src_train.distributed import World, add_gradients
+from src_train.distributed import World, add_gradients, agree, tell_full_memory
 from src_train.optimizers import build_optimizer, cover, named_parameters
 from src_train.protocol import Batch, Method, OptimGroup, Phase, StepContext
 from src_train.schedules import Schedule
@@ -91,6 +91,7 @@ class Trainer:
         self.start: Any = copy.deepcopy(self.averaged) if kept else None
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.step = 0
+        self._changing = False
 
     @property
     def steps(self) -> int:
@@ -129,6 +130,7 @@ class Trainer:
         # What a network draws for itself (dropout) follows from the step too.
         torch.manual_seed(int(np.random.SeedSequence([self.seed, self.step, self.world.rank]).generate_state(1)[0]))
         context = self.method.context(batch, seed=self.seed, step=self.step, world=self.world)
+        self._changing = False
         terms: dict[str, float] = {}
         for group in phase.groups:
             terms |= self._advance_group(group, context, phase, before)
@@ -137,7 +139,15 @@ class Trainer:
                 hook(context)
         average(self.averaged, self.method.exported, min(self.schedule.average, (1 + self.step) / (10 + self.step)))
         self.step += 1
+        self._changing = False
         return terms
+
+    def at_rest(self) -> bool:
+        """Whether all processes stand before the same step, none in the middle of a change; one process always does."""
+        if self.world.size == 1:
+            return True
+        steps = self.world.gather(torch.tensor([self.step], device=self.device))
+        return not agree(self._changing or bool((steps != self.step).any()), self.world, self.device)
 
     def _advance_group(self, group: OptimGroup, context: StepContext, phase: Phase, before: int) -> dict[str, float]:
         parameters = self._train_only(group)
@@ -154,6 +164,7 @@ class Trainer:
         norm = nn.utils.clip_grad_norm_(parameters.values(), group.clip or math.inf)
         *values, size = torch.stack([*(term.detach() for term in terms.values()), norm]).tolist()
         _check_finite(dict(zip(terms, values, strict=True)), size, self.step)
+        self._changing = True
         optimizer.step()
         return dict(zip(terms, values, strict=True))
 
@@ -189,8 +200,9 @@ def train(
 ) -> bool:
     """Go on to the last step, or until ``on_step`` returns True; returns whether all steps are done.
 
-    A step that does not fit into memory is done again with half as many couples, and so are those after it, once
-    ``on_full_memory(before, now)`` was told. With several processes, or one couple left, the error is passed on.
+    A step that does not fit into memory, of any process, is done again with half as many couples, and so are those
+    after it, once ``on_full_memory(before, now)`` was told. The error is passed on when each process has one couple, or
+    when memory became full while the weights were changed, so that those of several processes may differ.
 
     Raises
     ------
@@ -203,10 +215,14 @@ def train(
         try:
             return _train(trainer, batches, on_step)
         except (MemoryError, RuntimeError) as error:
-            if on_full_memory is None or trainer.world.size > 1 or batches.couples < 2 or not is_memory_error(error):
+            if not is_memory_error(error):
+                raise
+            tell_full_memory(error, trainer.world, trainer.device)
+            smaller = batches.halved()
+            if on_full_memory is None or smaller.couples == batches.couples or not trainer.at_rest():
                 raise
         # Here, not above: while an error is handled its traceback holds what shall be freed.
-        before, batches = batches.couples, batches.halved()
+        before, batches = batches.couples, smaller
         for optimizer in trainer.optimizers.values():
             optimizer.zero_grad(set_to_none=True)
         if trainer.device.type == "cuda":

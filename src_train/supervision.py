@@ -109,7 +109,8 @@ class Supervisor:
         """Say that steps take fewer couples from now on, and see to it that a resumed run does as well."""
         self.config = replace(self.config, schedule=replace(self.config.schedule, couples=now))
         self.writer.config = self.config
-        self._folder.write_config(self.config)
+        if self._control is not None:
+            self._folder.write_config(self.config)
         self._log.write("smaller_batch", step=self.trainer.step, before=before, couples=now)
         self._console.say(f"memory is full: {now} instead of {before} couples of images a step from here on")
 

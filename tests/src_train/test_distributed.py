@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -17,7 +18,7 @@ from src_train.checkpoint import load_checkpoint
 from src_train.distributed import World, process_group
 from src_train.engine import train
 from tests.src_train.shared_run import group_norm_parts
-from tests.src_train.two_processes import contrast_state, first_gradients
+from tests.src_train.two_processes import contrast_state, first_gradients, with_full_memory
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -72,6 +73,22 @@ def test_a_run_of_two_processes_is_resumed_by_one(images: Path, both: Path) -> N
     assert train(resumed, batches)
     for name, value in straight.averaged.state_dict().items():
         torch.testing.assert_close(resumed.averaged.state_dict()[name], value, atol=1e-3, rtol=1e-2, msg=name)
+
+
+def test_a_full_memory_of_one_process_halves_the_batch_of_all(images: Path, both: Path) -> None:
+    straight, ended = with_full_memory(images, World(), "terms", rank=0)
+    assert ended == {"told": [(1, 4, 2)], "error": ""}
+    for rank in range(2):
+        assert json.loads((both / f"terms-{rank}.json").read_text()) == {"told": [[1, 4, 2]], "error": ""}
+        found = load_file(both / f"terms-{rank}.safetensors")
+        for name, value in straight.averaged.state_dict().items():
+            torch.testing.assert_close(found[name], value, atol=1e-3, rtol=1e-2, msg=name)
+
+
+def test_a_memory_that_is_full_while_weights_change_ends_all_processes(both: Path) -> None:
+    errors = [json.loads((both / f"change-{rank}.json").read_text()) for rank in range(2)]
+    assert errors[0] == {"told": [], "error": "out of memory in another process of this run"}
+    assert errors[1] == {"told": [], "error": "DefaultCPUAllocator: can't allocate memory"}
 
 
 def test_one_process_needs_no_group(monkeypatch: pytest.MonkeyPatch) -> None:
