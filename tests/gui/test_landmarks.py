@@ -208,8 +208,7 @@ def test_hidden_landmarks_are_not_drawn(hand: Hand) -> None:
     hand.wait_until_answered()
     model = hand.control("ld_landmark_list").model()
     model.setData(model.index(0, 3), Qt.CheckState.Unchecked.value, Qt.ItemDataRole.CheckStateRole)
-    hand.rest()
-    assert len(hand.landmarks.data) == 0
+    hand.wait(lambda: len(hand.landmarks.data) == 0)
     assert len(only(hand).points) == 6
 
 
@@ -236,9 +235,8 @@ def test_renaming_in_the_list(hand: Hand) -> None:
     color = only(hand).color
     model = hand.control("ld_landmark_list").model()
     model.setData(model.index(0, 0), "orbitale")
-    hand.rest()
+    hand.wait(lambda: set(hand.landmarks.features["name"]) == {"orbitale"})
     assert (only(hand).name, only(hand).color) == ("orbitale", color)
-    assert set(hand.landmarks.features["name"]) == {"orbitale"}
 
 
 def test_the_tools_of_napari_work_on_the_layer_too(hand: Hand) -> None:

@@ -377,8 +377,8 @@ def test_a_deleted_landmark_layer_comes_back_on_request(open_panel: Open, stack:
     assert "its points are kept" in hand.text("ld_status")
     assert "LD landmarks" not in hand.viewer.layers
     hand.click_row("ld_points", 3)
-    hand.rest()
-    assert len(hand.landmarks.data) == 6
+    hand.wait(lambda: "LD landmarks" in hand.viewer.layers and len(hand.landmarks.data) == 6)
+    assert hand.landmarks.visible
     assert hand.panel._desk.visible_plane == 3
 
 
