@@ -10,6 +10,7 @@ of ours: see :data:`_BESIDE`.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import statistics
@@ -149,7 +150,7 @@ class Round:
         return {"gaps": self.meter.gaps, "own": self.meter.own}
 
     def _add_points(self) -> None:
-        import pandas  # noqa: F401 - as the panel does beforehand on another thread
+        importlib.import_module("pandas")  # as the panel does beforehand on another thread
 
         self.viewer.add_points(np.array([[0.0, 200.0, 180.0]]), name="points")
         self.wait()
