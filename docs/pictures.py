@@ -86,6 +86,8 @@ def regions(window: Window) -> None:
 
 def training(window: Window) -> None:
     """The tutorial of docs/tutorial-training.md: speckled films, a few verified points, Quick, Compare."""
+    from qtpy.QtTest import QTest
+
     from napari_ld._sample_data import phantom_stack
 
     films, sample = speckled_films(), phantom_stack(12, seed=3)
@@ -107,7 +109,13 @@ def training(window: Window) -> None:
     window.press("ld_train_header", "ld_train_estimate")
     window.until(lambda: not panel._training.estimating)
     window.save("training-start")
-    window.press("ld_train_start")
+    window.press("ld_train_details")
+    window.until(lambda: panel.findChild(object, "ld_settings_general") is not None)
+    window.press("ld_settings_general")
+    kept = panel.findChild(object, "ld_setting_kept")
+    kept.selectAll()
+    QTest.keyClicks(kept, "0")
+    window.press("ld_train_details", "ld_train_start")
     run = lambda: panel._training.run  # noqa: E731 - it is another one after the start
     window.until(lambda: run() and run().phase == "running" and run().step > 10)
     window.until(lambda: panel._train.previews.preview is not None)
