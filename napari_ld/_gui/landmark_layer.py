@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QTimer
 
 from napari_ld._gui import keys, layers
 from napari_ld._types import Status
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 SYMBOLS: dict[Status, str] = {"verified": "disc", "confident": "disc", "uncertain": "diamond"}
 BORDER_WIDTHS: dict[Status, float] = {"verified": 0.12, "confident": 0.28, "uncertain": 0.10}
 _FEATURE_DEFAULTS = {"name": "", "plane": 0, "score": 0.0, "margin": 0.0, "status": "", "_id": ""}
-_BREATH = 30  # ms; napari takes a while to make its first layer of points, and again to draw it: not in one go
 REACH = 14.0  # screen pixels within which the mouse takes hold of a point
 
 
@@ -58,14 +56,8 @@ class LandmarkLayer:
         self._image: ImageLayer | None = None
         self._layer: Points | None = None
         self._rows: list[tuple[str, int]] = []
-        self._drawn: dict[str, Any] = {}
         self._obeying = False
         self._dragging = False
-        self._coming = False  # the layer is made and not yet shown
-        self._breath = QTimer()
-        self._breath.setSingleShot(True)
-        self._breath.setInterval(_BREATH)
-        self._breath.timeout.connect(self._go_on)
         viewer.mouse_drag_callbacks.append(self._on_press)
 
     def close(self) -> None:
@@ -84,7 +76,7 @@ class LandmarkLayer:
             if image is None or self._layer.ndim != image.ndim:
                 self._discard()
             else:
-                self._rows, self._drawn = [], {}
+                self._rows = []
                 with self._obey():
                     self._layer.selected_data = set()
                     self._layer.data = np.zeros((0, image.ndim))
@@ -117,29 +109,21 @@ class LandmarkLayer:
             return
         if self._layer is None:
             self._make()
-        elif not self._coming:
-            self._layer.visible = True
         if self._layer is not None:
+            self._layer.visible = True
             self._viewer.layers.selection.active = self._layer
 
     def refresh(self) -> None:
-        """Show what the session holds; not while a point is being dragged, and a new layer a moment later."""
-        if self._image is None or self._dragging or self._breath.isActive():
+        """Show what the session holds; not while a point is being dragged."""
+        if self._image is None or self._dragging:
             return
+        if self._layer is None:
+            if not any(track.points for track in self._session.state.values()):
+                return
+            self._make()
         if self._layer is not None:
             with self._obey():
                 self._show(self._layer)
-        elif any(track.points for track in self._session.state.values()):
-            self._make()
-
-    def _go_on(self) -> None:
-        """After a breath: show the new layer, after another one what belongs into it."""
-        if self._coming and self._layer is not None:
-            self._coming = False
-            self._layer.visible = True
-            self._breath.start()
-        else:
-            self.refresh()
 
     def _show(self, layer: Points) -> None:
         session = self._session
@@ -152,29 +136,16 @@ class LandmarkLayer:
         ]
         self._rows = [(track.id, plane) for track, plane, _ in shown]
         data = np.array([self._coordinates(plane, point) for _, plane, point in shown], dtype=float)
-        data = data.reshape(len(shown), layer.ndim)
-        # Whatever is set has napari draw the layer anew, and answers come in several times a second.
-        if layer.selected_data:
-            layer.selected_data = set()
-        if not np.array_equal(layer.data, data):
-            layer.data = data
-        looks = [_look(session, track, point) for track, _, point in shown]
-        features = _features(session, shown)
-        drawn = {
-            "features": list(zip(*features.values(), strict=True)),
-            "symbol": [look["symbol"] for look in looks],
-            "border_width": [look["border_width"] for look in looks],
-            "face_color": [look["face"] for look in looks],
-            "border_color": [look["border"] for look in looks],
-            "size": [look["size"] * self._point_size() for look in looks],
-        }
-        new = [name for name, values in drawn.items() if values != self._drawn.get(name, [])]
-        with layer.events.blocker_all():
-            for name in new if shown else new[:1]:
-                setattr(layer, name, features if name == "features" else np.array(drawn[name]))
-        self._drawn = drawn
-        if new:
-            layer.refresh(extent=False)
+        layer.selected_data = set()
+        layer.data = data.reshape(len(shown), layer.ndim)
+        layer.features = _features(session, shown)
+        if shown:
+            looks = [_look(session, track, point) for track, _, point in shown]
+            layer.symbol = [look["symbol"] for look in looks]
+            layer.border_width = np.array([look["border_width"] for look in looks])
+            layer.face_color = np.array([look["face"] for look in looks])
+            layer.border_color = np.array([look["border"] for look in looks])
+            layer.size = np.array([look["size"] for look in looks]) * self._point_size()
 
     def _coordinates(self, plane: int, point: Point) -> tuple[float, ...]:
         row, column = point.match.position or (0.0, 0.0)
@@ -200,15 +171,14 @@ class LandmarkLayer:
             feature_defaults=_FEATURE_DEFAULTS,
             border_width_is_relative=True,
             canvas_size_limits=(14, 22),
-            visible=False,
             **layers.same_place(image),
         )
         self._layer.events.data.connect(self._on_data)
         keys.bind_layer(self._layer, self._actions)
         if not self._session.awaiting_click and active is not None:
             self._viewer.layers.selection.active = active
-        self._coming = True
-        self._breath.start()
+        with self._obey():
+            self._show(self._layer)
 
     def _forget_layer(self) -> None:
         if self._layer is not None:
@@ -216,9 +186,7 @@ class LandmarkLayer:
             for name in self._actions:
                 self._layer.bind_key(keys.KEYS[name].napari, None)
         self._layer = None
-        self._rows, self._drawn = [], {}
-        self._coming = False
-        self._breath.stop()
+        self._rows = []
 
     def _on_moved(self, event: Event) -> None:
         if self._layer is not None and self._image is not None:
