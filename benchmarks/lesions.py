@@ -175,11 +175,13 @@ def error_ratio(ours: Sequence[Array], other: Sequence[Array], resamples: int, s
     return float(errors[0].sum() / max(errors[1].sum(), 1e-9)), float(low), float(high)
 
 
-def run(settings: dict[str, Any], structures: Sequence[str], ways: Sequence[str]) -> list[dict[str, Any]]:
-    """A row per structure and way; the errors without an example are those within the second number of regions."""
+def run(settings: dict[str, Any], structures: Sequence[str], ways: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """One row after the other, per structure and way.
+
+    The errors without an example are those within the second number of regions.
+    """
     trained = load_encoder()
     models: dict[str, LoadedModel] = {"ours": trained, "untrained": untrained_like(trained, settings["seed"])}
-    rows = []
     for name in structures:
         seen = list(cases(data_root(), settings["structures"][name], settings["lesions"]["images"]))
         sources = {key: [FeatureSource(case.image, model) for case in seen] for key, model in models.items()}
@@ -194,9 +196,8 @@ def run(settings: dict[str, Any], structures: Sequence[str], ways: Sequence[str]
             judged = {key: [one[1:2] if way == "none" else one for one in values] for key, values in found.items()}
             ratio = error_ratio(judged["ours"], judged["untrained"], settings["lesions"]["resamples"], settings["seed"])
             row["error ratio"] = [round(value, 3) for value in ratio]
-            rows.append(row)
             print(name, way, *(f"{key} {row[key]}" for key in (*models, "error ratio")), flush=True)
-    return rows
+            yield row
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -210,9 +211,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--output")
     given = parser.parse_args(arguments)
     settings["lesions"] |= {"images": given.images, "examples": given.examples}
-    rows = run(settings, list(given.structures), given.ways)
-    if given.output:
-        write_part(given.output, settings, "lesions", rows, ("structure", "way"))
+    for row in run(settings, list(given.structures), given.ways):
+        if given.output:
+            write_part(given.output, settings, "lesions", [row], ("structure", "way"))
     return 0
 
 

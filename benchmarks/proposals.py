@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,12 +111,12 @@ def above(ours: Sequence[float], other: Sequence[float], resamples: int, seed: i
 
 def run(
     settings: dict[str, Any], sets: Sequence[str], images: int, split: str, encoder: str | None
-) -> list[dict[str, Any]]:
-    """Measure all methods; one row per set, method and number of regions, with the mean over images."""
+) -> Iterator[list[dict[str, Any]]]:
+    """Measure all methods, set by set; one row per method and number of regions, with the mean over images."""
     trained = load_encoder() if encoder is None else load_encoder(encoder)
     untrained = untrained_like(trained, settings["seed"])
-    rows = []
     for name in sets:
+        rows: list[dict[str, Any]] = []
         values: dict[tuple[str, int], list[tuple[float, ...]]] = {}
         for _, image, truth in labelled_planes(data_root(), name, settings["sets"][name], split, images):
             for method, divide in methods(image, {"ours": trained, "ours, untrained": untrained}).items():
@@ -132,7 +132,7 @@ def run(
             row["recall above slic"] = above(own, slic, settings["resamples"], settings["seed"])
             rows.append(row)
             print("  ".join(str(value) for value in row.values()), flush=True)
-    return rows
+        yield rows
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -140,9 +140,9 @@ def main(arguments: Sequence[str]) -> int:
     settings = tomllib.loads(SETTINGS_FILE.read_text())
     sets, images = list(settings["sets"]), settings["images"]
     given = parser((__doc__ or "").split("\n")[0], list(settings["sets"]), sets, images).parse_args(arguments)
-    rows = run(settings, given.sets, given.images, given.split, given.encoder)
-    if given.output:
-        write_part(given.output, settings, "regions", rows, ("set", "split", "method", "asked"))
+    for rows in run(settings, given.sets, given.images, given.split, given.encoder):
+        if given.output:  # set by set, so that a run that is broken off leaves what it has
+            write_part(given.output, settings, "regions", rows, ("set", "split", "method", "asked"))
     return 0
 
 

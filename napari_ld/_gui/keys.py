@@ -46,6 +46,8 @@ REVIEW_KEYS: dict[str, Key] = {
     "grow": Key("G", "G", "grow along the similarity map"),
     "shrink": Key("Shift-G", "Shift+G", "shrink along the similarity map"),
     "like": Key("L", "L", "more regions like this one"),
+    "like_accepted": Key("Shift-L", "Shift+L", "more regions like all you accepted, on the other planes"),
+    "accept_all": Key("Shift-A", "Shift+A", "accept all listed regions"),
     **{f"class_{n}": Key(f"Alt-{n}", f"Alt+{n}", f"class {n}") for n in range(1, 10)},
 }
 # P is the landmarks' too: it does what the open section says.

@@ -107,7 +107,8 @@ class LDPanel(QWidget):
         }
         own = {name: partial(act, action) for name, action in decisions.items()}
         shared = {name: action for name, action in self._actions().items() if name in keys.SHARED}
-        return {**own, **shared, "like": self._regions.more_like_this}
+        for_many = {"like_accepted": self._regions.more_like_accepted, "accept_all": self._regions.accept_listed}
+        return {**own, **shared, "like": self._regions.more_like_this, **for_many}
 
     def _refine_actions(self) -> dict[str, Callable[[], object]]:
         shared = {name: action for name, action in self._actions().items() if name in keys.SHARED}
@@ -217,6 +218,8 @@ class LDPanel(QWidget):
         form = section.form
         form.propose_wanted.connect(review.propose)
         form.cut_wanted.connect(review.cut)
+        form.rest_wanted.connect(review.propose_rest)
+        form.clusters_wanted.connect(review.show_clusters_again)
         form.cancel_wanted.connect(review.cancel)
         form.example_wanted.connect(review.await_example)
         form.outlines_wanted.connect(review.take_layer)

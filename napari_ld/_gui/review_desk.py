@@ -18,7 +18,7 @@ from napari_ld._gui.workers import Worker
 from napari_ld.errors import RegionError
 from napari_ld.session import Session
 from napari_ld.session.compute import Sources
-from napari_ld.session.region_compute import Trees, propose, region_similarity
+from napari_ld.session.region_compute import Trees, offer, propose, region_similarity
 from napari_ld.session.requests import Mark, PlaneView
 from napari_ld.session.views import show
 
@@ -73,6 +73,7 @@ class ReviewDesk(QObject):
         self._views = ViewLayers(viewer, self.departures)
         self._proposer = Worker(lambda request, cancelled: propose(request, sources, self._trees, cancelled))
         self._similarity = Worker(lambda request, cancelled: region_similarity(request, sources, cancelled))
+        self._offering = Worker(lambda request, cancelled: offer(request, sources, self._trees, cancelled))
         self._viewing = Worker(lambda request, cancelled: show(request, sources, cancelled))
         self._saving = Worker(_saving)
         self._settled = _timer(self, SETTLE, self._ask_similarity)
@@ -87,6 +88,8 @@ class ReviewDesk(QObject):
         self._proposer.result.connect(self._session.accept)
         self._proposer.ended.connect(self._session.proposing_ended)
         self._similarity.result.connect(self._session.accept)
+        self._offering.result.connect(self._session.accept)
+        self._offering.ended.connect(self.refused.emit)
         self._viewing.result.connect(self._on_view)
         self._viewing.ended.connect(self._on_view_ended)
         self._saving.result.connect(self.saved.emit)
@@ -102,7 +105,7 @@ class ReviewDesk(QObject):
         self._session.regions.flush()
         for timer in (self._settled, self._hover):
             timer.stop()
-        for worker in (self._proposer, self._similarity, self._viewing, self._saving):
+        for worker in (self._proposer, self._offering, self._similarity, self._viewing, self._saving):
             worker.shutdown()
         self.departures.close()
         self._trees.clear()
@@ -119,7 +122,7 @@ class ReviewDesk(QObject):
 
     def follow(self, image: ImageLayer | None) -> None:
         """Work on another image layer, or on none."""
-        for worker in (self._proposer, self._similarity, self._viewing):
+        for worker in (self._proposer, self._offering, self._similarity, self._viewing):
             worker.cancel()
         self._image = image
         self.awaited, self.view = None, ""
@@ -149,7 +152,7 @@ class ReviewDesk(QObject):
 
     def propose(self, method: str, n_regions: int) -> None:
         """Propose regions on all planes, the visible one first; review can begin with the first of them."""
-        self._submit(method, n_regions, only=False)
+        self._submit(method, n_regions)
         self._look = True
         self._outlines.activate()
 
@@ -157,8 +160,14 @@ class ReviewDesk(QObject):
         """Show another number of regions on the visible plane; the view stays where it is."""
         self._submit(method, n_regions, only=True)
 
-    def _submit(self, method: str, n_regions: int, *, only: bool) -> None:
-        request = self._session.request_proposals(method, n_regions, self.visible_plane, only=only)
+    def propose_rest(self, method: str, n_regions: int) -> None:
+        """Propose regions on the planes on which nothing is accepted."""
+        self._submit(method, n_regions, rest=True)
+        self._look = True
+        self._outlines.activate()
+
+    def _submit(self, method: str, n_regions: int, *, only: bool = False, rest: bool = False) -> None:
+        request = self._session.request_proposals(method, n_regions, self.visible_plane, only=only, rest=rest)
         if request is not None and not self._closed:
             self.refused.emit("")
             self._proposer.submit(request)
@@ -223,6 +232,11 @@ class ReviewDesk(QObject):
             if request is not None:
                 self._viewing.submit(request)
 
+    def show_clusters_again(self) -> None:
+        """Show the clusters with their new number, where they are shown."""
+        if self.view == "clusters" and not self._closed:
+            self.show_view("clusters")
+
     def _on_view(self, view: PlaneView) -> None:
         session = self._session
         if view.serial == session.serial and view.context == session.context and view.kind == self.view:
@@ -282,9 +296,20 @@ class ReviewDesk(QObject):
         if (yield from layers.still_press(event)):
             self._click(plane, position)
 
+    def _pick(self, plane: int, position: tuple[float, float]) -> None:
+        """Look at the region at a place; where none is listed, let the image's boundaries offer one."""
+        review, session = self._session.regions, self._session
+        place = plane, round(position[0]), round(position[1])
+        if review.offer_another(*place) or review.select_at(*place) or session.image is None:
+            return
+        rows, columns = session.image.plane_shape
+        request = session.request_offer(plane, position)
+        if request is not None and 0 <= place[1] < rows and 0 <= place[2] < columns:
+            self._offering.submit(request)
+
     def _click(self, plane: int, position: tuple[float, float]) -> None:
         if self.awaited is None:
-            self._session.regions.select_at(plane, round(position[0]), round(position[1]))
+            self._pick(plane, position)
             return
         try:
             self._session.add_mark(Mark(plane, position=position, positive=self.awaited))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from napari_ld.proposals.evidence import (
     vectors_at,
 )
 from napari_ld.proposals.job import Job
+from napari_ld.proposals.margins import margin_of
 from napari_ld.proposals.merging import MergeParams, boundaries, merge_tree
 from napari_ld.proposals.oversegmentation import balanced, basins, gradient_of
 from napari_ld.proposals.regions import Region
@@ -79,7 +80,9 @@ def tree_of(evidence: PlaneEvidence, params: HierarchyParams) -> RegionTree:
     colour = region_means(labels, channels, count)
     reduced = principal(evidence.embedding, params.components)
     vectors = vectors_at(reduced, *region_centres(labels, count))
-    return merge_tree(labels, colour, vectors, boundaries(labels, gradient), params.merging)
+    tree = merge_tree(labels, colour, vectors, boundaries(labels, gradient), params.merging)
+    margin = margin_of(evidence.channels)
+    return replace(tree, outside=np.bincount(labels[margin], minlength=count)) if margin.any() else tree
 
 
 def plane_graph(
@@ -123,13 +126,19 @@ def propose_in_volumes(job: Job, params: HierarchyParams) -> Iterator[list[Regio
 
 
 def regions_of_cut(source: FeatureSource, evidence: PlaneEvidence, tree: RegionTree, n_regions: int) -> list[Region]:
-    """Regions of one cut of a tree, numbered from 1; the score is the rank of the contrast with their neighbours."""
-    nodes = tree.nodes(n_regions)
-    present, first = np.unique(nodes, return_index=True)
+    """Regions of one cut of a tree, numbered from 1; the score is the rank of the contrast with their neighbours.
+
+    The black margin around a round field of view is no region.
+    """
+    nodes = tree.nodes_inside(n_regions)
+    inside = np.flatnonzero(nodes >= 0)
+    present, first, number_of = np.unique(nodes[inside], return_index=True, return_inverse=True)
     persistence = tree.merge_heights[present]
     rank = persistence.argsort(kind="stable").argsort(kind="stable")
-    labels = tree.cut(n_regions)
-    order = np.argsort(first, kind="stable")  # as the labels are numbered
+    order = np.argsort(first, kind="stable")  # regions are numbered in the order of their first pixels
+    number = np.zeros(tree.n_leaves, np.int32)
+    number[inside] = order.argsort()[number_of] + 1
+    labels = number[tree.labels]
     vectors = _mean_vectors(evidence, labels, len(present))
     image = source.address(evidence.plane)[0]
     masks = masks_of_labels(labels[np.newaxis], [evidence.plane])
@@ -148,6 +157,6 @@ def regions_of_cut(source: FeatureSource, evidence: PlaneEvidence, tree: RegionT
 
 def _mean_vectors(evidence: PlaneEvidence, labels: npt.NDArray[np.int32], count: int) -> npt.NDArray[np.float32]:
     """Mean embedding of regions 1 to count, of unit length."""
-    rows, columns = region_centres(labels - 1, count)
+    rows, columns = (centres[1:] for centres in region_centres(labels, count + 1))
     vectors = vectors_at(evidence.embedding, rows, columns)
     return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-10), np.float32)

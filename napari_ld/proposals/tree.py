@@ -12,6 +12,7 @@ from napari_ld.errors import RegionError
 __all__ = ["RegionTree"]
 
 Labels = npt.NDArray[np.int32]
+_ATTEMPTS = 4  # at guessing how many nodes of a cut lie in the margin
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,11 +29,14 @@ class RegionTree:
         Nodes that each merge joins, in the order of growing height; M is L-1.
     heights : (M,) float64 array
         Dissimilarity at which each merge happens; never falls.
+    outside : (L,) int array or None
+        Pixels of each finest region in the black margin around a round field of view; None where there is no margin.
     """
 
     labels: Labels
     merges: npt.NDArray[np.int32]
     heights: npt.NDArray[np.float64]
+    outside: npt.NDArray[np.integer] | None = None
 
     @property
     def n_leaves(self) -> int:
@@ -72,6 +76,29 @@ class RegionTree:
             if np.array_equal(higher, holder):
                 return holder[: self.n_leaves]
             holder = higher
+
+    def nodes_inside(self, n_regions: int) -> npt.NDArray[np.int32]:
+        """As :meth:`nodes`, but ``n_regions`` are left beside the margin; -1 for what lies in it by more than half.
+
+        Raises
+        ------
+        RegionError
+            For fewer than one region.
+        """
+        nodes = self.nodes(n_regions)
+        if self.outside is None:
+            return nodes
+        size = np.bincount(self.labels.reshape(-1), minlength=self.n_leaves)
+        more = 0
+        for _ in range(_ATTEMPTS):
+            in_margin = np.bincount(nodes, 2 * self.outside - size) > 0
+            found = int(in_margin.sum())
+            if found == more:
+                break
+            more = found
+            nodes = self.nodes(n_regions + more)
+        in_margin = np.bincount(nodes, 2 * self.outside - size) > 0
+        return np.where(in_margin[nodes], np.int32(-1), nodes) if not in_margin[nodes].all() else nodes
 
     def cut(self, n_regions: int) -> Labels:
         """Label map (rows, columns) of ``n_regions`` regions, numbered from 1 in the order of their first pixels."""

@@ -13,24 +13,31 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from napari_ld._types import Embedding
+from napari_ld.proposals.masks import Mask
+from napari_ld.proposals.regions import Region
 from napari_ld.session.compute import Sources
 from napari_ld.session.requests import (
     EmbeddingProgress,
     Mark,
+    Offered,
+    OfferRequest,
     Proposed,
     ProposeRequest,
     RegionSimilarity,
     Result,
     SimilarityRequest,
     SourceReady,
+    SourceRequest,
 )
 from napari_ld.session.reshaping import Similarity, window
+from napari_ld.session.review import CLICKED
 
 if TYPE_CHECKING:
     from napari_ld.embedding import FeatureSource
     from napari_ld.proposals import Example
 
 IsCancelled = Callable[[], bool]
+_OFFERS = 5  # nested regions at a clicked place
 _KEPT_TREES = 6  # planes whose tree of regions is kept, so that another number of regions needs no new tree
 
 
@@ -41,7 +48,7 @@ class Trees:
         self._kept: OrderedDict[tuple[object, ...], tuple[Any, Any]] = OrderedDict()
 
     def get(
-        self, request: ProposeRequest, source: FeatureSource, plane: int, params: Any, cancelled: IsCancelled
+        self, request: SourceRequest, source: FeatureSource, plane: int, params: Any, cancelled: IsCancelled
     ) -> tuple[Any, Any]:
         """Evidence and tree of a plane."""
         from napari_ld.proposals.evidence import plane_evidence
@@ -137,12 +144,12 @@ def _cuts(
 
 
 def params_of(method: str, n_regions: int, model: str = "") -> Any:
-    """Parameters of a proposer, with the wanted number of regions or the model where it has such a setting."""
+    """Parameters of a proposer, with the wanted number of regions or clusters, or the model, where it has these."""
     from napari_ld.proposals import PROPOSERS
 
     kind = PROPOSERS[method].params
     names = {field.name for field in dataclasses.fields(kind)}
-    given = {"n_regions": n_regions, "model": model}
+    given = {"n_regions": n_regions, "n_clusters": n_regions, "model": model}
     return kind(**{name: value for name, value in given.items() if name in names})
 
 
@@ -150,6 +157,29 @@ def _example(source: FeatureSource, mark: Mark) -> Example:
     from napari_ld.proposals import Example
 
     return Example(source, mark.plane, mark.mask, mark.position, mark.positive)
+
+
+def offer(request: OfferRequest, sources: Sources, trees: Trees, cancelled: IsCancelled) -> Iterator[Result]:
+    """Find nested regions that stand out at a clicked place; a small spot there comes first."""
+    from napari_ld.proposals.components import mean_vector
+    from napari_ld.proposals.hierarchy import STRUCTURES
+    from napari_ld.proposals.outlines import outlines_at
+    from napari_ld.proposals.spots import spot_outline
+
+    source, _ = sources.get(request)
+    plane, position = request.plane, request.position
+    evidence, tree = trees.get(request, source, plane, STRUCTURES, cancelled)
+    spot = spot_outline(evidence, position)
+    outlines = [*([] if spot is None else [spot]), *outlines_at(tree, position, _OFFERS)]
+    spacing = source.spacing(plane)
+    found = []
+    for number, outline in enumerate(outlines, start=1):
+        mask = Mask.from_array(outline, plane)
+        area = None if spacing is None else mask.area * spacing[0] * spacing[1]
+        vector = mean_vector(evidence, mask.pixels(plane))
+        # a person pointed at it: nothing is more likely to be wanted
+        found.append(Region(number, source.address(plane)[0], mask, 1.0, vector, area, kind=CLICKED))
+    yield Offered(request.serial, request.context, tuple(found))
 
 
 def region_similarity(request: SimilarityRequest, sources: Sources, cancelled: IsCancelled) -> Iterator[Result]:

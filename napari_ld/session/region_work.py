@@ -7,23 +7,29 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 from psygnal import Signal
 
 from napari_ld._types import Image, Position
 from napari_ld.errors import RegionError
 from napari_ld.model.own import card_of
+from napari_ld.proposals.masks import Mask
 from napari_ld.session import tracks as t
 from napari_ld.session.landmarks import LandmarkWork
 from napari_ld.session.region_changes import Change, to_json
 from napari_ld.session.requests import (
     Mark,
+    Offered,
+    OfferRequest,
     Proposed,
     ProposeRequest,
     RegionSimilarity,
     SimilarityRequest,
     ViewRequest,
 )
-from napari_ld.session.review import RegionReview
+from napari_ld.session.review import CLICKED, RegionReview
+
+_EXAMPLES = 16  # planes whose accepted masks are learned from at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,8 @@ class RegionWork(LandmarkWork):
     marks : tuple of Mark
         Examples and counter-examples of what is looked for.
     proposing : Proposing
+    n_clusters : int
+        How many clusters the view of the clusters shows.
     model : str
         File of a segmenter or classifier that proposes regions; ``""`` for none.
     """
@@ -56,6 +64,7 @@ class RegionWork(LandmarkWork):
         self.regions = RegionReview(self._commit_regions, self.save)
         self._runs = itertools.count(1)
         self.model = ""
+        self.n_clusters = 16
         super().__init__(sessions)
 
     def _take(self, image: Image | None, stem: str) -> None:
@@ -106,6 +115,25 @@ class RegionWork(LandmarkWork):
         self.marks = ()
         self.proposing_changed.emit()
 
+    def mark_accepted(self) -> None:
+        """Make what is accepted in the present class the examples, on sixteen planes at most, spread evenly.
+
+        Raises
+        ------
+        RegionError
+            When nothing of that class is accepted yet.
+        """
+        book, label = self.regions.book, self.regions.label
+        shown = {plane: book.labels(plane) == label for plane in book.canvas.planes}
+        planes = [plane for plane, inside in shown.items() if inside.any()]
+        if not planes:
+            raise RegionError(f"Nothing is accepted in class {label} yet; accept or paint one first.")
+        chosen = np.unique(np.linspace(0, len(planes) - 1, min(len(planes), _EXAMPLES)).round().astype(int))
+        self.marks = tuple(
+            Mark(plane, mask=Mask.from_array(shown[plane], plane)) for plane in (planes[place] for place in chosen)
+        )
+        self.proposing_changed.emit()
+
     def choose_model(self, file: str) -> None:
         """Let a model of the person's own propose regions.
 
@@ -118,15 +146,24 @@ class RegionWork(LandmarkWork):
         self.model = file
         self.proposing_changed.emit()
 
+    def choose_cluster_count(self, count: int) -> None:
+        """Show another number of clusters from now on; clusters that are proposed are asked for with their number."""
+        self.n_clusters = count
+        self.proposing_changed.emit()
+
     # --- questions ----------------------------------------------------------------------------------------------------
 
     def request_proposals(
-        self, method: str, n_regions: int, visible_plane: int, *, only: bool = False
+        self, method: str, n_regions: int, visible_plane: int, *, only: bool = False, rest: bool = False
     ) -> ProposeRequest | None:
-        """Question for regions, the visible plane first or only; None without an image."""
+        """Question for regions, the visible plane first or only; None without an image.
+
+        With ``rest`` for the planes on which nothing is accepted, if there are such.
+        """
         if self.image is None:
             return None
-        planes = (visible_plane,) if only else t.nearest(range(self.n_planes), visible_plane)
+        wanted = (visible_plane,) if only else (self._untouched() if rest else ()) or range(self.n_planes)
+        planes = t.nearest(wanted, visible_plane)
         self._run = ProposeRequest(
             *self._asking(self.image), next(self._runs), method, n_regions, self.marks, planes, only, self.model
         )
@@ -134,6 +171,17 @@ class RegionWork(LandmarkWork):
         self.proposing = Proposing(True, 0, len(planes))
         self.proposing_changed.emit()
         return self._run
+
+    def request_offer(self, plane: int, position: Position) -> OfferRequest | None:
+        """Question which regions stand out at a clicked place; None without an image."""
+        return None if self.image is None else OfferRequest(*self._asking(self.image), plane, position)
+
+    def _untouched(self) -> tuple[int, ...]:
+        """Planes without an accepted pixel, and without a region that a person clicked."""
+        book = self.regions.book
+        touched = {plane for plane in book.canvas.planes if book.labels(plane).any()}
+        touched |= {plane for region in book.present() if region.kind == CLICKED for plane in region.planes}
+        return tuple(plane for plane in range(self.n_planes) if plane not in touched)
 
     def request_similarity(self) -> SimilarityRequest | None:
         """Question for the similarity map of the current region; None when it is known or there is no region."""
@@ -150,7 +198,7 @@ class RegionWork(LandmarkWork):
             return None
         only = position is not None or kind == "input"
         planes = (visible_plane,) if only else t.nearest(range(self.n_planes), visible_plane)
-        return ViewRequest(*self._asking(self.image), kind, planes, position)
+        return ViewRequest(*self._asking(self.image), kind, planes, position, self.n_clusters)
 
     def _asking(self, image: Image) -> tuple[int, str, Image, str, str, str]:
         return self.serial, self.context, image, self.encoder, self.stack_kind, self.device
@@ -177,9 +225,10 @@ class RegionWork(LandmarkWork):
         self.proposing_changed.emit()
 
     def _goes(self, one: int, run: ProposeRequest) -> bool:
-        """Whether a run replaces a region, as long as nobody decided about it."""
-        planes = self.regions.book.items[one].region.planes
-        return not run.only or set(planes) <= set(run.planes)
+        """Whether a run replaces a region, as long as nobody decided about it; what a person clicked stays."""
+        region = self.regions.book.items[one].region
+        planes = region.planes
+        return region.kind != CLICKED and (not run.only or set(planes) <= set(run.planes))
 
     def _origin(self, run: ProposeRequest, result: Proposed) -> dict[str, Any]:
         marks = [
@@ -188,6 +237,10 @@ class RegionWork(LandmarkWork):
         ]
         by = {"method": run.method, "n_regions": run.n_regions, "encoder": result.encoder, "examples": marks}
         return {**by, "model": Path(run.model).name} if run.method == "model" else by
+
+    def _offered(self, result: Offered) -> None:
+        if result.context == self.context and result.regions:
+            self.regions.offer(result.regions)
 
     def _alike(self, result: RegionSimilarity) -> None:
         if result.context == self.context:

@@ -141,7 +141,8 @@ class Mark:
 class ProposeRequest(SourceRequest):
     """Propose regions on ``planes`` in this order; ``only`` says that all other planes keep what they have.
 
-    ``model`` is the file of a model of the person's own, for the method that asks one.
+    ``n_regions`` are those of a plane, or the clusters of the stack. ``model`` is the file of a model of the person's
+    own, for the method that asks one.
     """
 
     run: int
@@ -171,6 +172,23 @@ class Proposed:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class OfferRequest(SourceRequest):
+    """Which regions stand out at a clicked ``position`` (row, column) of a plane."""
+
+    plane: int
+    position: Position
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Offered:
+    """Nested regions at a clicked place, the one that stands out most first."""
+
+    serial: int
+    context: str
+    regions: tuple[Region, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class SimilarityRequest(SourceRequest):
     """How alike the surroundings of a region are to it."""
 
@@ -196,14 +214,15 @@ class ViewRequest(SourceRequest):
     kind: str
     planes: tuple[int, ...]
     position: Position | None = None
+    n_clusters: int = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PlaneView:
     """One plane of a view, at the resolution of the features; ``origin`` and ``step`` as in :class:`Embedding`.
 
-    ``pixels`` are (h, w, 3) uint8 colours, (rows, columns) uint8 clusters from 1, which have the resolution of the
-    image, or (h, w) float32 cosines.
+    ``pixels`` are (h, w, 3) uint8 colours, (rows, columns) uint8 clusters from 1, 0 in a black margin, which have the
+    resolution of the image, or (h, w) float32 cosines.
     """
 
     serial: int
@@ -259,7 +278,17 @@ class LabelsRefined:
     note: str = ""
 
 
-Request = LocateRequest | IdentifyRequest | ProposeRequest | SimilarityRequest | ViewRequest | RefineRequest
+Request = (
+    LocateRequest | IdentifyRequest | ProposeRequest | OfferRequest | SimilarityRequest | ViewRequest | RefineRequest
+)
 Result = (
-    SourceReady | EmbeddingProgress | Located | Identified | Proposed | RegionSimilarity | PlaneView | LabelsRefined
+    SourceReady
+    | EmbeddingProgress
+    | Located
+    | Identified
+    | Proposed
+    | Offered
+    | RegionSimilarity
+    | PlaneView
+    | LabelsRefined
 )

@@ -6,7 +6,7 @@ Free of Qt and napari; part of a :class:`napari_ld.session.Session`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -27,6 +27,7 @@ from napari_ld.session.repaint import Repaint
 from napari_ld.session.reshaping import Similarity, area_of, derived, grown, neighbours, parts_of
 
 MAX_CLASS = 9
+CLICKED = "clicked"  # kind of the regions that a person clicked
 _LONGEST_LOOK = 120.0  # seconds; who looks longer has had a coffee, which is no decision time
 
 
@@ -73,6 +74,7 @@ class RegionReview:
         self.queue = Queue(book)
         self.similarity: dict[int, dict[int, Similarity]] = {}
         self._passed: set[int] = set()
+        self._offers: tuple[int, tuple[Region, ...]] = (0, ())
         self._awaited: tuple[int | None, int] = (None, 0)
         self._unsaved: dict[int, Item] = {}
         self._unsaved_drops: list[int] = []
@@ -181,6 +183,28 @@ class RegionReview:
             self._look_at(self._best())
         self.changed.emit()
         return [item.region.id for item in items]
+
+    def offer(self, regions: Sequence[Region]) -> None:
+        """Propose the first of some nested regions at a clicked place and look at it."""
+        [one] = self.propose(regions[:1])
+        self._offers = one, tuple(regions)
+        self.select(one)
+
+    def offer_another(self, plane: int, row: int, column: int) -> bool:
+        """Put the next one in the place of the region that was offered last; returns whether there is one.
+
+        Only for a further click into it, as long as nobody decided about it.
+        """
+        one, regions = self._offers
+        region = self.region
+        if one != self._current or region is None or len(regions) < 2 or not self.queue.is_open(one):
+            return False
+        if not region.mask.contains(plane, row, column):
+            return False
+        [other] = self.propose(regions[1:2], replacing=[one])
+        self._offers = other, (*regions[1:], regions[0])
+        self.select(other)
+        return True
 
     def flush(self) -> None:
         """Write the proposals to the log that are not there yet; those that were replaced meanwhile never will be."""

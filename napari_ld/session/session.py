@@ -27,6 +27,7 @@ from napari_ld.session.requests import (
     IdentifyRequest,
     LabelsRefined,
     Located,
+    Offered,
     Proposed,
     RegionSimilarity,
     Result,
@@ -166,6 +167,8 @@ class Session(RefineWork):
                 self._located(result)
             case Proposed():
                 self._proposed(result)
+            case Offered():
+                self._offered(result)
             case RegionSimilarity():
                 self._alike(result)
             case LabelsRefined():

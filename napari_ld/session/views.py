@@ -40,7 +40,7 @@ def show(request: ViewRequest, sources: Sources, cancelled: IsCancelled) -> Iter
             yield _input(request, source, plane)
             continue
         if request.kind == "clusters":
-            pixels = _clusters(source, plane, name, cancelled)
+            pixels = _clusters(source, plane, name, cancelled, request.n_clusters)
             yield PlaneView(request.serial, request.context, request.kind, plane, pixels, (0.0, 0.0), (1.0, 1.0))
             continue
         embedding = source.plane(plane, cancelled)
@@ -71,13 +71,15 @@ def _colours(source: FeatureSource, cancelled: IsCancelled) -> EmbeddingView:
     return embedding_view(source, ready, cancelled)
 
 
-def _clusters(source: FeatureSource, plane: int, encoder: str, cancelled: IsCancelled) -> npt.NDArray[np.uint8]:
-    """The same clusters that are proposed, from 1, for every pixel: (rows, columns)."""
-    from napari_ld.proposals.clusters import cluster_map
+def _clusters(
+    source: FeatureSource, plane: int, encoder: str, cancelled: IsCancelled, count: int
+) -> npt.NDArray[np.uint8]:
+    """The same clusters that are proposed, from 1, for every pixel: (rows, columns); 0 in a black margin."""
+    from napari_ld.proposals.clusters import ClusterParams, cluster_map
 
     if source.plane(plane, cancelled).clusters is None:
         raise ConfigError(f"the encoder {encoder} has no clusters; choose another encoder or another view")
-    return np.asarray(cluster_map(source, plane, cancelled=cancelled)[0] + 1, np.uint8)
+    return np.asarray(cluster_map(source, plane, ClusterParams(count), cancelled)[0] + 1, np.uint8)
 
 
 def _alike(embedding: Embedding, position: tuple[float, float]) -> npt.NDArray[np.float32]:

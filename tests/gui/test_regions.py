@@ -14,9 +14,10 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QTableView
 
-from napari_ld._gui.sections.proposing import KINDS
+from napari_ld._gui.sections.proposing import CLUSTERS, KINDS, MOST_CLUSTERS
+from napari_ld.errors import ConfigError
 from napari_ld.io.images import read_image
-from napari_ld.proposals import PROPOSERS
+from napari_ld.proposals import PROPOSERS, ClusterParams
 from napari_ld.session.review import RegionReview
 from tests.gui.hand import LEFT, NONE, Hand
 from tests.model.bright import save_bright
@@ -359,7 +360,57 @@ def test_the_kinds_in_the_panel_are_those_of_the_table() -> None:
     for name, kind in KINDS.items():
         assert kind.needs_examples == PROPOSERS[name].needs_examples
         assert kind.counted == hasattr(PROPOSERS[name].params(), "n_regions")
+        assert kind.grouped == hasattr(PROPOSERS[name].params(), "n_clusters")
         assert kind.needs_model == hasattr(PROPOSERS[name].params(), "model")
+
+
+def test_the_number_of_clusters(hand: Hand) -> None:
+    with pytest.raises(ConfigError):
+        ClusterParams(n_clusters=MOST_CLUSTERS + 1)
+    assert ClusterParams().n_clusters == CLUSTERS == hand.panel.session.n_clusters
+    box = hand.control("ld_cluster_count")
+    assert not box.isVisible()
+    hand.choose("ld_kind_of_regions", "encoder's clusters")
+    hand.wait(lambda: box.isVisible())
+    assert (box.value(), "clusters" in box.toolTip()) == (CLUSTERS, True)
+    box.setFocus()
+    box.selectAll()
+    for key in (Key.Key_3, Key.Key_Return):
+        QTest.keyClick(box, key)
+    hand.press("ld_propose")
+    hand.wait(lambda: {one.kind for one in review(hand).book.present()} == {"clusters"}, 60_000)
+    hand.wait(lambda: not hand.panel.session.proposing.running, 60_000)
+    assert {region.cluster for region in review(hand).book.present()} == {0, 1, 2}
+    hand.choose("ld_view", "clusters")
+    hand.wait(lambda: "LD clusters" in hand.viewer.layers and shown(hand) == {1, 2, 3}, 60_000)
+    QTest.keyClick(box, Key.Key_Down)  # the view follows
+    hand.wait(lambda: shown(hand) == {1, 2}, 60_000)
+
+
+def shown(hand: Hand) -> set[int]:
+    return set(np.unique(hand.viewer.layers["LD clusters"].data).tolist())
+
+
+def test_all_that_was_accepted_teaches_and_all_listed_are_accepted_by_keys(hand: Hand) -> None:
+    session, plane = hand.panel.session, hand.panel._desk.visible_plane
+    press(hand, Key.Key_L, SHIFT)
+    assert session.marks == ()
+    assert "Nothing is accepted in class 1 yet" in hand.text("ld_regions_error")
+    first = review(hand).region
+    assert first is not None
+    press(hand, Key.Key_A)
+    press(hand, Key.Key_L, SHIFT)
+    assert hand.text("ld_regions_error") == ""
+    [mark] = session.marks
+    assert mark.mask is not None
+    assert mark.mask.same_as(first.mask)
+    hand.wait(lambda: not session.proposing.running, 120_000)
+    hand.rest()
+    fresh = [item.region for item in review(hand).book.items.values() if item.region.decision == "undecided"]
+    assert all(region.kind == "like_examples" and plane not in region.planes for region in fresh)
+    press(hand, Key.Key_A, SHIFT)
+    assert review(hand).book.statistics.accepted == 1 + len(fresh)
+    assert (masks(hand)[plane] > 0).sum() == first.area  # what was decided by hand stays as it was
 
 
 def test_a_model_of_ones_own_fills_the_queue(hand: Hand, tmp_path: Path, random_encoder: Path) -> None:

@@ -71,6 +71,34 @@ def test_another_cut_uses_the_kept_tree_and_keeps_decisions(session: Session) ->
     assert not trees._kept
 
 
+def test_what_was_accepted_is_looked_for_on_the_other_planes(session: Session) -> None:
+    sources, trees, review = Sources(), Trees(), session.regions
+    with pytest.raises(RegionError, match="Nothing is accepted in class 1 yet; accept or paint one first"):
+        session.mark_accepted()
+    run(session, 10, sources, trees)
+    drawn = np.zeros((48, 64), np.uint8)
+    drawn[10:20, 10:30] = 1
+    drawn[30:40, 30:40] = 2
+    review.paint({2: drawn})
+    session.mark_accepted()
+    [mark] = session.marks
+    assert mark.mask is not None
+    assert np.array_equal(mark.mask.to_array(2), drawn == 1)  # of the present class only
+    request = session.request_proposals("like_examples", 10, 1, rest=True)
+    assert request is not None
+    assert request.planes == (1, 0)
+    for result in propose(request, sources, trees, lambda: False):
+        session.accept(result)
+    left = [item.region for item in review.book.items.values()]
+    assert all(region.kind == "like_examples" and 2 not in region.planes for region in left)  # the others went
+    review.paint({0: drawn, 1: drawn})
+    session.mark_accepted()
+    assert [mark.plane for mark in session.marks] == [0, 1, 2]
+    everywhere = session.request_proposals("like_examples", 10, 1, rest=True)
+    assert everywhere is not None
+    assert everywhere.planes == (1, 0, 2)  # nothing is left: all are searched
+
+
 def test_answers_of_an_older_run_are_dropped(session: Session) -> None:
     session.choose_stack_kind("volume")
     request = session.request_proposals("hierarchy", 8, 0)
@@ -181,7 +209,7 @@ def test_unknown_views_and_clusters_of_an_encoder_without_are_told(session: Sess
     config = EncoderConfig(working_size=64, embedding_dim=128, level_dims=(16,) * 8, clusters=0)
     bare = LoadedModel(build_encoder(config, seed=0).eval(), ModelHeader("encoder", "own", config), "1" * 64, Path("o"))
     with pytest.raises(ConfigError, match="the encoder own has no clusters; choose another encoder"):
-        _clusters(FeatureSource(np.eye(24, dtype=np.uint8), bare), 0, "own", lambda: False)
+        _clusters(FeatureSource(np.eye(24, dtype=np.uint8), bare), 0, "own", lambda: False, 16)
 
 
 def test_examples_must_lie_on_the_image(session: Session, tmp_path: Path) -> None:

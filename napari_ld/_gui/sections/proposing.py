@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from qtpy.QtCore import Qt, QTimer, Signal
-from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QProgressBar, QSizePolicy, QSlider, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QProgressBar, QSizePolicy, QSlider, QSpinBox, QVBoxLayout, QWidget
 
 from napari_ld._gui.forms import ask_file, button, caption, combo, text_line
 from napari_ld.errors import ModelFileError
@@ -16,18 +16,24 @@ from napari_ld.session import Session
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of proposal in words, and whether it needs examples or a model, or a number can be chosen."""
+    """A kind of proposal in words, and whether it needs examples or a model, or a number can be chosen.
+
+    ``counted``: of the regions of a plane; ``grouped``: of the clusters of the stack.
+    """
 
     title: str
     tip: str
     needs_examples: bool = False
     counted: bool = False
+    grouped: bool = False
     needs_model: bool = False
 
 
 # Kept here, since the table of proposers itself would load torch; a test compares them.
 KINDS: dict[str, Kind] = {
-    "clusters": Kind("encoder's clusters", "what looks alike to the encoder: the same cluster on every image"),
+    "clusters": Kind(
+        "encoder's clusters", "what looks alike to the encoder: the same cluster on every image", grouped=True
+    ),
     "hierarchy": Kind(
         "whole image", "divides the image along its boundaries into as many regions as you like", counted=True
     ),
@@ -40,6 +46,7 @@ KINDS: dict[str, Kind] = {
     "unusual": Kind("unusual places", "what is rare in this stack, as it may be a lesion"),
 }
 COUNTS = (5, 10, 20, 30, 50, 75, 100, 150, 200, 300, 400, 600, 800, 1000, 1500, 2000)
+CLUSTERS, MOST_CLUSTERS = 16, 64  # as ClusterParams has them; a test compares them
 _SETTLE = 400  # ms after the last move of the slider, until all planes are cut anew
 
 
@@ -49,8 +56,13 @@ class ProposeForm(QWidget):
     Attributes
     ----------
     propose_wanted, cut_wanted : Signal(str, int)
-        Kind of proposal, and how many regions a plane shall have; ``cut`` is for the visible plane only.
+        Kind of proposal, and how many regions a plane, or clusters the stack, shall have; ``cut`` is for the visible
+        plane only.
+    rest_wanted : Signal(str, int)
+        The same, for the planes on which nothing is accepted.
     cancel_wanted : Signal()
+    clusters_wanted : Signal()
+        Show that many clusters, if they are shown.
     example_wanted : Signal(object)
         Take the next click as an example (True), as a counter-example (False), or no longer (None).
     outlines_wanted : Signal(bool)
@@ -61,6 +73,8 @@ class ProposeForm(QWidget):
 
     propose_wanted = Signal(str, int)
     cut_wanted = Signal(str, int)
+    rest_wanted = Signal(str, int)
+    clusters_wanted = Signal()
     cancel_wanted = Signal()
     example_wanted = Signal(object)
     outlines_wanted = Signal(bool)
@@ -79,6 +93,10 @@ class ProposeForm(QWidget):
         self._settle.setSingleShot(True)
         self._settle.setInterval(_SETTLE)
         self._settle.timeout.connect(self.run)
+        self._show_settled = QTimer(self)
+        self._show_settled.setSingleShot(True)
+        self._show_settled.setInterval(_SETTLE)
+        self._show_settled.timeout.connect(self.clusters_wanted.emit)
 
     def _add_row(self, *widgets: QWidget, stretch: int) -> None:
         row = QHBoxLayout()
@@ -113,6 +131,16 @@ class ProposeForm(QWidget):
         self._count_text.setFixedWidth(96)
         self._count_caption = caption("size", self.counts)
         self._add_row(self._count_caption, self.counts, self._count_text, stretch=1)
+        self.clusters = QSpinBox()
+        self.clusters.setObjectName("ld_cluster_count")
+        self.clusters.setRange(2, MOST_CLUSTERS)
+        self.clusters.setValue(CLUSTERS)
+        self.clusters.setToolTip(
+            "How many clusters the whole stack gets: fewer join what looks alike, more tell finer differences apart"
+        )
+        self.clusters.valueChanged.connect(self._clusters_chosen)
+        self._clusters_caption = caption("clusters", self.clusters)
+        self._add_row(self._clusters_caption, self.clusters, stretch=1)
         self.progress = QProgressBar()
         self.progress.setObjectName("ld_regions_progress")
         self.progress.setFixedHeight(14)
@@ -169,8 +197,8 @@ class ProposeForm(QWidget):
 
     @property
     def count(self) -> int:
-        """Chosen number of regions on a plane."""
-        return COUNTS[self.counts.value()]
+        """Chosen number of regions on a plane, or of clusters."""
+        return self.clusters.value() if KINDS[self.kind].grouped else COUNTS[self.counts.value()]
 
     def choose(self, kind: str) -> None:
         """Choose a kind of proposal."""
@@ -181,6 +209,15 @@ class ProposeForm(QWidget):
         """Ask for proposals on all planes."""
         self._settle.stop()
         self.propose_wanted.emit(self.kind, self.count)
+
+    def run_on_rest(self) -> None:
+        """Ask for proposals on the planes on which nothing is accepted."""
+        self._settle.stop()
+        self.rest_wanted.emit(self.kind, self.count)
+
+    def _clusters_chosen(self, value: int) -> None:
+        self._session.choose_cluster_count(value)
+        self._show_settled.start()
 
     def _count_chosen(self, value: int) -> None:
         self._show_count()
@@ -214,6 +251,8 @@ class ProposeForm(QWidget):
     def _show_count(self) -> None:
         for widget in (self._count_caption, self.counts, self._count_text):
             widget.setVisible(KINDS[self.kind].counted)
+        for field in (self._clusters_caption, self.clusters):
+            field.setVisible(KINDS[self.kind].grouped)
         whole = self._session.n_planes == 1 or self._session.stack_kind == "volume"
         self._count_text.setText(f"{self.count} regions" if whole else f"{self.count} a plane")
 

@@ -25,7 +25,7 @@ from napari_ld._gui.region_table import RegionModel, area_text
 from napari_ld._gui.sections.proposing import KINDS, ProposeForm
 from napari_ld._gui.tables import table
 from napari_ld._gui.thumbnails import SIDE
-from napari_ld.errors import NapariLDError
+from napari_ld.errors import NapariLDError, RegionError
 from napari_ld.session import Session
 from napari_ld.session.queue import Filter
 from napari_ld.session.requests import Mark
@@ -87,7 +87,8 @@ class RegionsSection(Section):
         self.rows.addWidget(self.histogram)
         self.accept_all = button(
             "Accept all", "ld_accept_all",
-            "Accept all listed regions at once, on pixels that nobody decided about or painted", self._accept_all,
+            "Accept all listed regions at once, on pixels that nobody decided about or painted  (⇧A)",
+            self.accept_listed,
         )  # fmt: skip
         self._score_text = text_line("ld_score_text")
         self.add_row(self._score_text, self.accept_all, stretch=0)
@@ -162,7 +163,13 @@ class RegionsSection(Section):
         self.like = button(
             "More like this  L", "ld_like", "Look for regions like this one on all planes", self.more_like_this
         )
-        self.add_row(self.classes, self.like, stretch=0)
+        self.like_accepted = button(
+            "Like accepted  ⇧L",
+            "ld_like_accepted",
+            "Learn from all you accepted in this class, and look for its like where nothing is accepted yet",
+            self.more_like_accepted,
+        )
+        self.add_row(self.classes, self.like, self.like_accepted, stretch=0)
         self.views = combo("ld_view", "What to show over the image")
         for kind, (title, tip) in VIEWS.items():
             self.views.addItem(title, kind)
@@ -190,6 +197,19 @@ class RegionsSection(Section):
         self.form.choose(kind)
         self.form.run()
 
+    def more_like_accepted(self) -> None:
+        """Take all that is accepted as examples and look for its like on the other planes."""
+        kind = next((name for name, kind in KINDS.items() if kind.needs_examples), None)
+        if kind is None:
+            return
+        try:
+            self._session.mark_accepted()
+        except RegionError as error:
+            self.show_error(str(error))
+            return
+        self.form.choose(kind)
+        self.form.run_on_rest()
+
     def act(self, action: Callable[[], object]) -> None:
         """Do something to the current region, and look at what is current then."""
         self.saved = ""
@@ -200,7 +220,8 @@ class RegionsSection(Section):
             self.show_error(str(error))
         self.look_wanted.emit()
 
-    def _accept_all(self) -> None:
+    def accept_listed(self) -> None:
+        """Accept all listed regions of at least the score on the slider."""
         self.act(partial(self._session.regions.accept_all, self.histogram.threshold))
 
     def _filter(self) -> None:
@@ -268,6 +289,7 @@ class RegionsSection(Section):
         for widget in self.decisions:
             widget.setEnabled(review.region is not None)
         self.like.setEnabled(review.region is not None and any(kind.needs_examples for kind in KINDS.values()))
+        self.like_accepted.setEnabled(bool(review.book.canvas.planes))
         self.views.setEnabled(session.image is not None and bool(session.encoder))
         self.this_plane.setEnabled(session.n_planes > 1)
         self.save.setEnabled(bool(review.book))
