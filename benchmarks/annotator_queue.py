@@ -4,10 +4,11 @@ It begins with a region that the image's boundaries give (Propose, the slider, a
 gains most per cost, and stays there, with further regions and the brush, until the Dice is 0.8. Then what was accepted
 is given as an example and the like is looked for on all other planes (Shift+L); again later, when it helps and the Dice
 is 0.8 on all planes that were worked on. Proposals of at least the score of the slider count, as they will be accepted
-by the last key (Shift+A). Until then the slider can be moved, and proposals can be rejected (R), grown and shrunk (G,
-Shift+G), or accepted (A) to be corrected with the brush. A region that is not the current one is selected first, with a
-click on its row, which also shows its plane. On a plane without proposals a click into the middle of the largest part
-offers a region, and further clicks others.
+by the last key (Shift+A). The search is for any number on a plane, or for one when the box "one on each plane" is
+ticked. Until the end the slider can be moved, and proposals can be rejected (R), grown and shrunk (G, Shift+G), or
+accepted (A) to be corrected with the brush. A region that is not the current one is selected first, with a click on its
+row, which also shows its plane. A click into the middle of the largest part offers a region, and further clicks others:
+on planes without proposals, and with the box ticked on all.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ class QueueWay(PaintWay):
         self._kind = ""
         self._first, self._threshold = 0, 0.0
         self._asked = b""
-        self._answer: list[Proposed] = []
+        self._answers: dict[bool, list[Proposed]] = {}
+        self._single = False
         self._start: Action | None = None
         self._offers: dict[int, Offered] = {}
         self._arrays: dict[int, tuple[RunMask, Mask]] = {}
@@ -166,9 +168,10 @@ class QueueWay(PaintWay):
             pending = self._pending(plane)
             for region in pending:
                 yield from self._decisions(plane, region, pending)
+            if not pending or self._single:
+                yield from self._clicks(plane)
             if not pending:
                 yield from self.dabs(plane)
-                yield from self._clicks(plane)
             else:
                 cost = min(2 * len(pending) + int(len(pending) > 1), 3) + 1
                 yield from self.dabs(plane, cost, partial(self._adopt, plane))
@@ -181,19 +184,27 @@ class QueueWay(PaintWay):
             [answer] = offer(request, self._sources, self._trees, lambda: False)
             assert isinstance(answer, Offered)
             self._offers[plane] = answer
+        if any(region.kind == CLICKED for region in self._waiting(plane)):
+            return
         now = dice(self.mask(plane), self.truths[plane])
-        for clicks, region in enumerate(self._offers[plane].regions, start=1):
+        row, column = (round(place) for place in click_in(self.truths[plane]))
+        # the first click into a proposal that is not the current one selects that
+        before = sum(
+            one.mask.contains(plane, row, column) and one.id != self._review.current for one in self._pending(plane)
+        )
+        for further, region in enumerate(self._offers[plane].regions):
             after = self._with(plane, [region.mask.to_array(plane)])
             gain = (dice(after, self.truths[plane]) - now) / len(self.truths)
+            clicks = before + 1 + further
             cost = int(plane != self.hand.plane) + int(self.hand.tool != "") + clicks
             if gain > 0:
-                yield Action("click", gain, cost, partial(self._click, plane, clicks))
+                yield Action("click", gain, cost, partial(self._click, plane, further, clicks))
 
-    def _click(self, plane: int, clicks: int) -> int:
+    def _click(self, plane: int, further: int, clicks: int) -> int:
         cost = self.hand.go_to(plane) + self.hand.take("") + clicks
         row, column = (round(place) for place in click_in(self.truths[plane]))
         self.session.accept(self._offers[plane])
-        for _ in range(clicks - 1):
+        for _ in range(further):
             if not self._review.offer_another(plane, row, column):
                 raise ValueError("the session offered fewer regions than were counted")
         return cost
@@ -282,28 +293,35 @@ class QueueWay(PaintWay):
         if state != self._asked:
             self._asked = state
             self.session.mark_accepted()
-            request = self.session.request_proposals(LIKE, DEFAULT_COUNT, self.hand.plane, rest=True)
-            self._answer = self._run(request)
-        if self._answer:
-            yield Action("propagate", self._promise(worked), 1 + int(self._threshold > 0), self._propagate)
+            self._answers = {single: self._search(single) for single in (False, True)}
+            self.session.choose_single(self._single)
+        for single, answers in self._answers.items():
+            cost = 1 + int(self._threshold > 0) + int(single != self._single)
+            yield Action("propagate", self._promise(worked, answers), cost, partial(self._propagate, single))
 
-    def _promise(self, worked: Sequence[int]) -> float:
-        """By how much the mean Dice is better with the answer."""
-        regions = [region for answer in self._answer for region in answer.regions]
+    def _search(self, single: bool) -> list[Proposed]:
+        self.session.choose_single(single)
+        return self._run(self.session.request_proposals(LIKE, DEFAULT_COUNT, self.hand.plane, rest=True))
+
+    def _promise(self, worked: Sequence[int], answers: Sequence[Proposed]) -> float:
+        """By how much the mean Dice is better with the answers."""
+        regions = [region for answer in answers for region in answer.regions]
         total = 0.0
         for plane, now in enumerate(self.masks()):
             found = [region.mask.to_array(plane) for region in regions if plane in region.planes]
             clicked = [self._array(one, plane) for one in self._waiting(plane) if one.kind == CLICKED]
-            after = self._with(plane, clicked if plane in worked else [*found, *clicked])
+            after = self._with(plane, clicked if plane in worked or clicked else found)
             total += dice(after, self.truths[plane]) - dice(now, self.truths[plane])
         return total / len(self.truths)
 
-    def _propagate(self) -> int:
-        self._take(self._answer)
-        self._answer, self._kind = [], LIKE
-        back = self._move(0.0) if self._threshold else 0
+    def _propagate(self, single: bool) -> int:
+        cost = 1 + int(single != self._single)
+        self._single = single
+        self._take(self._search(single))
+        self._kind = LIKE
+        cost += self._move(0.0) if self._threshold else 0
         self._look()
-        return 1 + back
+        return cost
 
     def _decisions(self, plane: int, region: Region, pending: Sequence[Region]) -> Iterator[Action]:
         """Reject, grow or shrink a proposal."""

@@ -15,7 +15,7 @@ from napari_ld.embedding import FeatureSource
 from napari_ld.errors import ConfigError
 from napari_ld.logistic import Logistic, fit_logistic
 from napari_ld.proposals.appearance import Basis, appearance, common_basis
-from napari_ld.proposals.components import regions_of_mask
+from napari_ld.proposals.components import mean_vector, regions_of_mask
 from napari_ld.proposals.dividing import Expected, border_of, divided, fitted_to
 from napari_ld.proposals.evidence import PlaneEvidence, plane_evidence
 from napari_ld.proposals.examples import Example
@@ -26,6 +26,7 @@ from napari_ld.proposals.outlines import outline_of
 from napari_ld.proposals.regions import Region, Regions
 from napari_ld.proposals.spots import Spots, fit_spots, spot_outline
 from napari_ld.proposals.thresholds import best_dice_level
+from napari_ld.proposals.wholes import candidates_of, likeliest
 
 __all__ = ["ExampleModel", "LikeParams", "fit_examples", "propose_like_examples"]
 
@@ -64,6 +65,9 @@ class LikeParams:
         Examples that cover more than this part of their plane are found where the searched plane itself divides, first
         by the rule of the examples and then by one of its own; others at the level learned on the example, since small
         structures may be missing or many.
+    single : bool
+        Each plane holds one structure that is connected, as those of the outlined examples do: of the nested regions of
+        each plane the likeliest is proposed, whatever its score.
     small : float
         Clicked examples that cover less than this part of their plane are found by their local contrasts alone: so few
         pixels teach no rule.
@@ -74,6 +78,7 @@ class LikeParams:
     ridge: float = 0.2
     large: float = 0.01
     small: float = 0.002
+    single: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold < 1 or self.components < 1 or not self.ridge > 0 or not 0 < self.large <= 1:
@@ -102,6 +107,8 @@ class ExampleModel:
         Part of the border of its plane that an example takes, at most.
     steered : bool
         Whether there are counter-examples; then planes have no rule of their own.
+    vector : (D,) float32 array
+        Mean embedding of the examples, of unit length.
     framed : bool
         Whether black margins are left out; they are unless an example lies in one.
     params : LikeParams
@@ -115,6 +122,7 @@ class ExampleModel:
     evenness: float
     border: float
     steered: bool
+    vector: Array
     framed: bool
     params: LikeParams
 
@@ -129,6 +137,19 @@ class ExampleModel:
         score = self._score(without_margin(evidence, margin), margin)
         score[margin] = 0
         return score
+
+    def whole(self, evidence: PlaneEvidence) -> tuple[BoolMask, float] | None:
+        """The one region of a plane that is most like the examples, and how likely it is that in [0, 1].
+
+        None where no region has a fitting size, or where a small clicked spot was the example.
+        """
+        if not isinstance(self.rule, Logistic):
+            return None
+        margin = margin_of(evidence.channels) if self.framed else np.zeros(evidence.shape, bool)
+        painted = without_margin(evidence, margin)
+        odds = self.rule(appearance(painted, self.basis))
+        odds = ndimage.gaussian_filter(odds, _smoothing(self.share, odds.shape))
+        return likeliest(candidates_of(painted, odds, margin), self.share, self.border, self.vector)
 
     def _score(self, evidence: PlaneEvidence, margin: BoolMask) -> Array:
         if isinstance(self.rule, Spots):
@@ -198,7 +219,8 @@ def fit_examples(
     if (small := _small_click(examples, marked, params)) is not None:
         share = float(small.inside.mean())
         spots = fit_spots(small.evidence, small.inside, ~small.margin)
-        return ExampleModel(basis, spots, 0.0, share, _usual_part(small.inside), 1.0, 0.0, False, framed, params)
+        area, vector = _usual_part(small.inside), _mean_of(marked)
+        return ExampleModel(basis, spots, 0.0, share, area, 1.0, 0.0, False, vector, framed, params)
     random = np.random.default_rng(seed)
     features, truth, weights = _samples(marked, basis, random)
     if truth.all() or not truth.any():
@@ -217,7 +239,15 @@ def fit_examples(
     steered = any(not example.positive for example in examples)
     border = max(float(border_of(one.inside).mean()) for one in marked)
     share = float(np.mean(shares))
-    return ExampleModel(basis, rule, level, share, smallest, evenness, border, steered, framed, params)
+    vector = _mean_of(marked)
+    return ExampleModel(basis, rule, level, share, smallest, evenness, border, steered, vector, framed, params)
+
+
+def _mean_of(marked: Sequence[_Marked]) -> Array:
+    """Mean embedding of all examples, of unit length."""
+    vectors = [mean_vector(one.evidence, np.flatnonzero(one.inside)) for one in marked if one.inside.any()]
+    mean = np.mean(vectors, axis=0)
+    return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-10), np.float32)
 
 
 def _small_click(examples: Sequence[Example], marked: Sequence[_Marked], params: LikeParams) -> _Marked | None:
@@ -265,7 +295,13 @@ def regions_like(source: FeatureSource, evidence: PlaneEvidence, model: ExampleM
 
 
 def regions_of_score(source: FeatureSource, evidence: PlaneEvidence, score: Array, model: ExampleModel) -> list[Region]:
-    """Connected parts of a score map (rows, columns) above the threshold; specks beside large examples are left out."""
+    """Connected parts of a score map (rows, columns) above the threshold; specks beside large examples are left out.
+
+    Of single structures one region is given.
+    """
+    if model.params.single and (found := model.whole(evidence)) is not None:
+        sure = np.full(score.shape, found[1], np.float32)
+        return regions_of_mask(source, evidence, ndimage.binary_fill_holes(found[0]), sure, kind="like_examples")
     smallest = max(1, round(min(_SPECK * model.area, _SPECKS_AT_MOST) * score.size))
     chosen = ndimage.binary_fill_holes(score > model.params.threshold)
     return regions_of_mask(source, evidence, chosen, score, kind="like_examples", smallest=smallest)

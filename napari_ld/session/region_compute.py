@@ -114,7 +114,7 @@ def _batches(
     for table in stream_regions(
         source,
         request.method,
-        params=params_of(request.method, request.n_regions, request.model),
+        params=params_of(request.method, request.n_regions, request.model, request.single),
         examples=[_example(source, mark) for mark in request.marks] if PROPOSERS[request.method].needs_examples else (),
         stack_kind="volume" if request.stack_kind == "volume" else "images",
         planes=request.planes,
@@ -143,13 +143,13 @@ def _cuts(
         yield done, tuple(replace(r, area_mm2=None if scale is None else r.area * scale) for r in found)
 
 
-def params_of(method: str, n_regions: int, model: str = "") -> Any:
+def params_of(method: str, n_regions: int, model: str = "", single: bool = False) -> Any:
     """Parameters of a proposer, with the wanted number of regions or clusters, or the model, where it has these."""
     from napari_ld.proposals import PROPOSERS
 
     kind = PROPOSERS[method].params
     names = {field.name for field in dataclasses.fields(kind)}
-    given = {"n_regions": n_regions, "n_clusters": n_regions, "model": model}
+    given = {"n_regions": n_regions, "n_clusters": n_regions, "model": model, "single": single}
     return kind(**{name: value for name, value in given.items() if name in names})
 
 

@@ -53,6 +53,8 @@ class RegionWork(LandmarkWork):
     proposing : Proposing
     n_clusters : int
         How many clusters the view of the clusters shows.
+    single : bool
+        Each plane holds one of what the examples show; then one is proposed, and a click puts another in its place.
     model : str
         File of a segmenter or classifier that proposes regions; ``""`` for none.
     """
@@ -65,6 +67,7 @@ class RegionWork(LandmarkWork):
         self._runs = itertools.count(1)
         self.model = ""
         self.n_clusters = 16
+        self.single = False
         super().__init__(sessions)
 
     def _take(self, image: Image | None, stem: str) -> None:
@@ -151,6 +154,11 @@ class RegionWork(LandmarkWork):
         self.n_clusters = count
         self.proposing_changed.emit()
 
+    def choose_single(self, single: bool) -> None:
+        """Say whether each plane holds one of what the examples show; for the proposals that are asked for next."""
+        self.single = single
+        self.proposing_changed.emit()
+
     # --- questions ----------------------------------------------------------------------------------------------------
 
     def request_proposals(
@@ -165,7 +173,15 @@ class RegionWork(LandmarkWork):
         wanted = (visible_plane,) if only else (self._untouched() if rest else ()) or range(self.n_planes)
         planes = t.nearest(wanted, visible_plane)
         self._run = ProposeRequest(
-            *self._asking(self.image), next(self._runs), method, n_regions, self.marks, planes, only, self.model
+            *self._asking(self.image),
+            next(self._runs),
+            method,
+            n_regions,
+            self.marks,
+            planes,
+            only,
+            self.model,
+            self.single,
         )
         self._begun = False
         self.proposing = Proposing(True, 0, len(planes))
@@ -240,7 +256,9 @@ class RegionWork(LandmarkWork):
 
     def _offered(self, result: Offered) -> None:
         if result.context == self.context and result.regions:
-            self.regions.offer(result.regions)
+            plane = result.regions[0].planes[0]
+            here = self.regions.queue.on_plane(plane) if self.single else ()
+            self.regions.offer(result.regions, [region.id for region in here if region.kind == "like_examples"])
 
     def _alike(self, result: RegionSimilarity) -> None:
         if result.context == self.context:

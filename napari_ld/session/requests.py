@@ -142,7 +142,7 @@ class ProposeRequest(SourceRequest):
     """Propose regions on ``planes`` in this order; ``only`` says that all other planes keep what they have.
 
     ``n_regions`` are those of a plane, or the clusters of the stack. ``model`` is the file of a model of the person's
-    own, for the method that asks one.
+    own, for the method that asks one. ``single``: of what the examples show, each plane holds one.
     """
 
     run: int
@@ -152,6 +152,7 @@ class ProposeRequest(SourceRequest):
     planes: tuple[int, ...]
     only: bool = False
     model: str = ""
+    single: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

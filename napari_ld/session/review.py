@@ -122,10 +122,10 @@ class RegionReview:
             self._look_at(one)
 
     def select_at(self, plane: int, row: int, column: int) -> bool:
-        """Look at the smallest listed region that holds a pixel; returns whether there is one."""
+        """Look at the smallest listed region that holds a pixel; returns whether there is another one."""
         here = (region for region in self.queue.on_plane(plane) if self.queue.place(region.id) >= 0)
         found = [region for region in here if region.mask.contains(plane, row, column)]
-        if not found:
+        if not found or [region.id for region in found] == [self._current]:
             return False
         found.sort(key=lambda region: (region.area, region.id))
         ids = [region.id for region in found]
@@ -184,9 +184,9 @@ class RegionReview:
         self.changed.emit()
         return [item.region.id for item in items]
 
-    def offer(self, regions: Sequence[Region]) -> None:
-        """Propose the first of some nested regions at a clicked place and look at it."""
-        [one] = self.propose(regions[:1])
+    def offer(self, regions: Sequence[Region], replacing: Iterable[int] = ()) -> None:
+        """Propose the first of some nested regions at a clicked place and look at it; undecided ones make room."""
+        [one] = self.propose(regions[:1], replacing)
         self._offers = one, tuple(regions)
         self.select(one)
 

@@ -257,6 +257,37 @@ def test_a_click_on_the_image_picks_a_region_and_moving_the_image_does_not(hand:
     assert review(hand).current == other.id
 
 
+def test_a_click_where_nothing_is_listed_offers_a_region(hand: Hand) -> None:
+    plane = hand.panel._desk.visible_plane
+    hand.choose("ld_shown_regions", "accepted")  # nothing is
+    hand.rest()
+    assert review(hand).region is None
+    hand.panel._desk.review.activate()  # type: ignore[union-attr]  # as any button of the section does
+    hand.viewer.reset_view()
+    hand.rest()
+    hand.choose("ld_shown_regions", "to decide")
+    hand.rest()
+    for region in list(review(hand).queue.on_plane(plane)):
+        review(hand).select(region.id)
+        review(hand).reject()
+    hand.viewer.reset_view()
+    hand.rest()
+    hand.click((60.0, 60.0), plane)
+    hand.wait(lambda: review(hand).region is not None and review(hand).region.kind == "clicked", 60_000)
+    first = review(hand).region
+    assert first is not None
+    assert first.mask.contains(plane, 60, 60)
+    hand.rest()
+    hand.click((60.0, 60.0), plane)
+    hand.rest()
+    second = review(hand).region
+    assert second is not None
+    assert (second.kind, second.mask.contains(plane, 60, 60)) == ("clicked", True)
+    assert second.area != first.area
+    press(hand, Key.Key_A)
+    assert (masks(hand)[plane] > 0).sum() == second.area
+
+
 def test_another_number_of_regions_keeps_what_was_decided(hand: Hand) -> None:
     accepted = press(hand, Key.Key_A)
     slider = hand.control("ld_region_count")

@@ -16,7 +16,7 @@ from napari_ld.model.encoder import EncoderConfig, build_encoder
 from napari_ld.proposals import Mask, propose_regions
 from napari_ld.session import Session
 from napari_ld.session.compute import Sources
-from napari_ld.session.region_compute import Trees, propose, region_similarity, similarity_in
+from napari_ld.session.region_compute import Trees, offer, propose, region_similarity, similarity_in
 from napari_ld.session.requests import EmbeddingProgress, Mark, PlaneView, Proposed, RegionSimilarity, SourceReady
 from napari_ld.session.views import _clusters, show
 
@@ -97,6 +97,29 @@ def test_what_was_accepted_is_looked_for_on_the_other_planes(session: Session) -
     everywhere = session.request_proposals("like_examples", 10, 1, rest=True)
     assert everywhere is not None
     assert everywhere.planes == (1, 0, 2)  # nothing is left: all are searched
+
+
+def test_a_click_offers_what_stands_out_and_other_proposals_leave_it(session: Session) -> None:
+    sources, trees, review = Sources(), Trees(), session.regions
+    request = session.request_offer(1, (24.2, 30.0))
+    assert request is not None
+    [result] = offer(request, sources, trees, lambda: False)
+    session.accept(result)
+    first = review.region
+    assert first is not None
+    assert (first.kind, first.planes, first.score) == ("clicked", (1,), 1.0)
+    assert first.mask.contains(1, 24, 30)
+    assert first.area_mm2 == pytest.approx(first.area * 0.25)
+    assert review.offer_another(1, 24, 30)
+    assert review.region is not None
+    assert review.region.area != first.area
+    assert review.region.mask.contains(1, 24, 30)
+    clicked = review.current
+    run(session, 10, sources, trees)
+    assert clicked in review.book.items  # a person pointed at it
+    rest = session.request_proposals("like_examples", 10, 1, rest=True)
+    assert rest is not None
+    assert rest.planes == (0, 2)
 
 
 def test_answers_of_an_older_run_are_dropped(session: Session) -> None:

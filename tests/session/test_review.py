@@ -239,6 +239,29 @@ def test_a_click_takes_the_smallest_region_then_the_larger_ones(session: Session
     review.select_at(0, 12, 12)
     assert review.current == 3
     assert not review.select_at(1, 12, 12)
+    review.select_at(0, 2, 2)
+    assert review.current == 1
+    assert not review.select_at(0, 2, 2)  # there is no other
+
+
+def test_a_click_offers_nested_regions_one_after_the_other(session: Session) -> None:
+    review = session.regions
+    nested = [region(k, box(6 - k, 20 - k, 7 + k, 21 + k), 1.0, kind="clicked") for k in (2, 1, 3)]
+    review.offer(nested)
+    assert review.region is not None
+    assert review.region.mask.same_as(nested[0].mask)
+    assert len(review.queue) == 6
+    for wanted in (nested[1], nested[2], nested[0], nested[1]):
+        assert review.offer_another(0, 6, 20)
+        assert review.region.mask.same_as(wanted.mask)
+        assert len(review.queue) == 6
+    assert not review.offer_another(0, 0, 0)  # elsewhere
+    taken = review.current
+    review.accept()
+    assert not review.offer_another(0, 6, 20)  # it was decided
+    assert labels(session).sum() == nested[1].area
+    review.flush()
+    assert [one for one in review.book.items if review.book.items[one].region.kind == "clicked"] == [taken]
 
 
 def test_a_new_cut_replaces_only_what_is_undecided(session: Session) -> None:

@@ -7,7 +7,17 @@ from functools import partial
 from pathlib import Path
 
 from qtpy.QtCore import Qt, QTimer, Signal
-from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QProgressBar, QSizePolicy, QSlider, QSpinBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QGridLayout,
+    QHBoxLayout,
+    QProgressBar,
+    QSizePolicy,
+    QSlider,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_ld._gui.forms import ask_file, button, caption, combo, text_line
 from napari_ld.errors import ModelFileError
@@ -83,6 +93,7 @@ class ProposeForm(QWidget):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._session = session
+        self._on_rest = False  # whether the last search was for the planes on which nothing is accepted
         self.rows = QVBoxLayout(self)
         self.rows.setContentsMargins(0, 0, 0, 0)
         self.rows.setSpacing(5)
@@ -170,6 +181,13 @@ class ProposeForm(QWidget):
         grid.addWidget(self._examples_text, 0, 0, 1, 4)
         for column, widget in enumerate((self.example, self.counter, outlines, self.clear)):
             grid.addWidget(widget, 1, column)
+        self.single = QCheckBox("one on each plane")
+        self.single.setObjectName("ld_single")
+        self.single.setToolTip(
+            "Each plane holds one of what the examples show, in one piece: propose the likeliest, whatever its score"
+        )
+        self.single.toggled.connect(self._single_chosen)
+        grid.addWidget(self.single, 2, 0, 1, 4)
         self.rows.addWidget(self.examples)
 
     def _build_model(self) -> None:
@@ -208,12 +226,20 @@ class ProposeForm(QWidget):
     def run(self) -> None:
         """Ask for proposals on all planes."""
         self._settle.stop()
+        self._on_rest = False
         self.propose_wanted.emit(self.kind, self.count)
 
     def run_on_rest(self) -> None:
         """Ask for proposals on the planes on which nothing is accepted."""
         self._settle.stop()
+        self._on_rest = True
         self.rest_wanted.emit(self.kind, self.count)
+
+    def _single_chosen(self, single: bool) -> None:
+        """Search again at once, where the last search left off."""
+        self._session.choose_single(single)
+        if self._session.marks:
+            (self.rest_wanted if self._on_rest else self.propose_wanted).emit(self.kind, self.count)
 
     def _clusters_chosen(self, value: int) -> None:
         self._session.choose_cluster_count(value)
