@@ -68,7 +68,7 @@ class QueueWay(PaintWay):
         self._sources, self._trees = Sources(), Trees()
         self._kind = ""
         self._first, self._threshold = 0, 0.0
-        self._asked = b""
+        self._asked: list[int] = []
         self._answers: dict[bool, list[Proposed]] = {}
         self._single = False
         self._start: Action | None = None
@@ -285,13 +285,12 @@ class QueueWay(PaintWay):
         return cost
 
     def _propagations(self) -> Iterator[Action]:
-        """Look for the like of what was accepted; tried once for every state of the accepted masks."""
+        """Look for the like of what was accepted; tried whenever another plane was worked on."""
         worked = [plane for plane in self._planes if self._accepted(plane).any()]
         if not worked or min(dice(self._accepted(plane), self.truths[plane]) for plane in worked) < DRAWN:
             return
-        state = b"".join(np.packbits(self._accepted(plane)).tobytes() for plane in self._planes)
-        if state != self._asked:
-            self._asked = state
+        if worked != self._asked:
+            self._asked = worked
             self.session.mark_accepted()
             self._answers = {single: self._search(single) for single in (False, True)}
             self.session.choose_single(self._single)

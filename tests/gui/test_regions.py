@@ -439,6 +439,13 @@ def test_all_that_was_accepted_teaches_and_all_listed_are_accepted_by_keys(hand:
     hand.rest()
     fresh = [item.region for item in review(hand).book.items.values() if item.region.decision == "undecided"]
     assert all(region.kind == "like_examples" and plane not in region.planes for region in fresh)
+    box = hand.control("ld_single")
+    hand.press("ld_single")  # searches again at once, on the same planes
+    hand.wait(lambda: session.single and box.isChecked() and not session.proposing.running, 120_000)
+    hand.rest()
+    fresh = [item.region for item in review(hand).book.items.values() if item.region.decision == "undecided"]
+    assert {plane for region in fresh for plane in region.planes} == set(range(6)) - {plane}
+    assert len(fresh) == 5  # one on each
     press(hand, Key.Key_A, SHIFT)
     assert review(hand).book.statistics.accepted == 1 + len(fresh)
     assert (masks(hand)[plane] > 0).sum() == first.area  # what was decided by hand stays as it was

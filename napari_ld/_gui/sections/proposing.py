@@ -187,6 +187,7 @@ class ProposeForm(QWidget):
             "Each plane holds one of what the examples show, in one piece: propose the likeliest, whatever its score"
         )
         self.single.toggled.connect(self._single_chosen)
+        self.single.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
         grid.addWidget(self.single, 2, 0, 1, 4)
         self.rows.addWidget(self.examples)
 
