@@ -87,7 +87,6 @@ def of_cells(labels: Labels, embedding: Embedding, shape: tuple[int, int]) -> La
 
 def methods(settings: dict[str, Any], sources: dict[str, FeatureSource], count: int) -> dict[str, list[Labels]]:
     """Cluster maps (rows, columns) of all planes, by method."""
-    # what our proposer sets apart as a black margin counts as one cluster more
     params, planes = ClusterParams(n_clusters=count), range(sources["trained"].n_planes)
     blank = [sources["untrained"].plane(plane) for plane in planes]
     colours = [plane_evidence(sources["trained"], plane).channels for plane in planes]
@@ -96,8 +95,8 @@ def methods(settings: dict[str, Any], sources: dict[str, FeatureSource], count: 
     vectors = [np.asarray(one.vectors, np.float32).reshape(one.vectors.shape[0], -1).T for one in blank]
     cells = k_means(vectors, count, settings)
     return {
-        "ours": [cluster_map(sources["trained"], plane, params)[0] % (count + 1) for plane in planes],
-        "ours, untrained": [cluster_map(sources["untrained"], plane, params)[0] % (count + 1) for plane in planes],
+        "ours": [cluster_map(sources["trained"], plane, params)[0] for plane in planes],
+        "ours, untrained": [cluster_map(sources["untrained"], plane, params)[0] for plane in planes],
         "colours": [labels.reshape(shape) for labels, shape in zip(grouped, shapes, strict=True)],
         "untrained": [of_cells(*one) for one in zip(cells, blank, shapes, strict=True)],
     }

@@ -141,10 +141,9 @@ def cluster_map(
     Returns
     -------
     clusters : (rows, columns) int32 array
-        0 to ``n_clusters`` - 1, the largest of the stack first; the same number on every plane of the source. -1 in
-        the black margin around a round field of view.
-    share : (rows, columns) float32 array in [0, 1]
-        0.5 where another cluster would do as well; 0 in the margin.
+        0 to ``n_clusters`` - 1, the largest of the stack first; the same number on every plane of the source.
+    share : (rows, columns) float32 array in [0.5, 1]
+        0.5 where another cluster would do as well.
     """
     model = cluster_model(source, params, cancelled)
     return _drawn(model, plane_evidence(source, plane, cancelled))
@@ -158,7 +157,7 @@ def propose_clusters(job: Job) -> Iterator[list[Region]]:
         evidence = plane_evidence(job.source, plane, job.cancelled)
         clusters, share = _drawn(model, evidence)
         found: list[Region] = []
-        for cluster in np.unique(clusters[clusters >= 0]).tolist():
+        for cluster in np.unique(clusters).tolist():
             found += regions_of_mask(
                 job.source,
                 evidence,
@@ -181,8 +180,6 @@ def _pieces(evidence: PlaneEvidence, params: ClusterParams) -> Pieces:
 def _drawn(model: ClusterModel, evidence: PlaneEvidence) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
     pieces = _pieces(evidence, model.params)
     clusters, share = model.assign(pieces)
-    of_margin = len(pieces.area)
-    clusters, share = np.insert(clusters, of_margin, -1), np.insert(share, of_margin, 0)
     return clusters[pieces.labels], share[pieces.labels]
 
 

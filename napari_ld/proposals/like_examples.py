@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from napari_ld._types import Position
 from napari_ld.embedding import FeatureSource
 from napari_ld.errors import ConfigError
 from napari_ld.logistic import Logistic, fit_logistic
@@ -22,9 +20,9 @@ from napari_ld.proposals.examples import Example
 from napari_ld.proposals.job import Job
 from napari_ld.proposals.linking import linked, numbered
 from napari_ld.proposals.margins import margin_of, without_margin
-from napari_ld.proposals.outlines import outline_of
+from napari_ld.proposals.marked import Marked, by_plane, marked_plane
 from napari_ld.proposals.regions import Region, Regions
-from napari_ld.proposals.spots import Spots, fit_spots, spot_outline
+from napari_ld.proposals.spots import Spots, fit_spots
 from napari_ld.proposals.thresholds import best_dice_level
 from napari_ld.proposals.wholes import candidates_of, likeliest
 
@@ -34,10 +32,8 @@ Array = npt.NDArray[np.float32]
 BoolMask = npt.NDArray[np.bool_]
 
 _PIXELS = 30_000  # of each kind, from all examples together
-_PLANES = 6  # of one example
 _NEGATIVE = 3.0  # weight of an outlined counter-example's pixel, against 1 for any other
 _SURE = 25  # per cent of the positives; what scores above is not taken for a negative
-_IN_MARGIN = 0.05  # part of an example, or of the plane; with more in a black margin, that is searched like the rest
 _LARGE_SIDE = 256  # longest side in pixels at which large structures are scored
 _LEVEL_SPREAD = 6.0  # log-odds by which the level of another plane may differ from that of the example
 _STEERED_SPREAD = 1.5  # the same with counter-examples: a person says where the line is
@@ -211,7 +207,7 @@ def fit_examples(
     params = LikeParams() if params is None else params
     if not any(example.positive for example in examples):
         raise ConfigError("no positive example was given; click or outline at least one")
-    marked = [_marked(*where, own, cancelled) for where, own in _by_plane(examples).items()]
+    marked = [marked_plane(*where, own, cancelled) for where, own in by_plane(examples).items()]
     framed = all(one.can_be_framed() for one in marked)
     if framed:
         marked = [one.within_frame() for one in marked]
@@ -243,14 +239,14 @@ def fit_examples(
     return ExampleModel(basis, rule, level, share, smallest, evenness, border, steered, vector, framed, params)
 
 
-def _mean_of(marked: Sequence[_Marked]) -> Array:
+def _mean_of(marked: Sequence[Marked]) -> Array:
     """Mean embedding of all examples, of unit length."""
     vectors = [mean_vector(one.evidence, np.flatnonzero(one.inside)) for one in marked if one.inside.any()]
     mean = np.mean(vectors, axis=0)
     return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-10), np.float32)
 
 
-def _small_click(examples: Sequence[Example], marked: Sequence[_Marked], params: LikeParams) -> _Marked | None:
+def _small_click(examples: Sequence[Example], marked: Sequence[Marked], params: LikeParams) -> Marked | None:
     """The plane of a single clicked example, if that is small."""
     alone = len(examples) == 1 and examples[0].mask is None
     return marked[0] if alone and float(marked[0].inside.mean()) < params.small else None
@@ -307,66 +303,8 @@ def regions_of_score(source: FeatureSource, evidence: PlaneEvidence, score: Arra
     return regions_of_mask(source, evidence, chosen, score, kind="like_examples", smallest=smallest)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Marked:
-    """One plane with examples: what lies inside positive ones, inside negative ones, and in the black margin."""
-
-    evidence: PlaneEvidence
-    inside: BoolMask
-    counter: BoolMask
-    margin: BoolMask
-
-    def can_be_framed(self) -> bool:
-        """Whether the examples lie beside the black margin, and other pixels too."""
-        marks = self.inside | self.counter
-        return float(self.margin[marks].mean()) <= _IN_MARGIN and float((~marks & ~self.margin).mean()) > _IN_MARGIN
-
-    def within_frame(self) -> _Marked:
-        """The same without the margin."""
-        return _Marked(
-            without_margin(self.evidence, self.margin),
-            self.inside & ~self.margin,
-            self.counter & ~self.margin,
-            self.margin,
-        )
-
-
-def _by_plane(examples: Sequence[Example]) -> dict[tuple[FeatureSource, int], list[Example]]:
-    """Examples by source and plane; of an outline over many planes the largest parts."""
-    found: dict[tuple[FeatureSource, int], list[Example]] = defaultdict(list)
-    for example in examples:
-        planes: Sequence[int] = [example.plane]
-        if example.mask is not None:
-            mask = example.mask
-            planes = sorted(mask.planes, key=lambda plane: (-mask.on_plane(plane).area, plane))[:_PLANES]
-        for plane in sorted(planes):
-            found[example.source, plane].append(example)
-    return found
-
-
-def _marked(
-    source: FeatureSource, plane: int, examples: Sequence[Example], cancelled: Callable[[], bool] | None
-) -> _Marked:
-    evidence = plane_evidence(source, plane, cancelled)
-    inside, counter = (np.zeros(evidence.shape, bool) for _ in range(2))
-    for example in examples:
-        if example.mask is not None:
-            outline = example.mask.to_array(plane)
-        else:
-            outline = _clicked(evidence, example.position or (0.0, 0.0))
-        target = inside if example.positive else counter
-        target |= outline
-    return _Marked(evidence, inside & ~counter, counter, margin_of(evidence.channels))
-
-
-def _clicked(evidence: PlaneEvidence, position: Position) -> BoolMask:
-    """Outline of what was clicked: a spot, or else the region of the hierarchy that stands out."""
-    spot = spot_outline(evidence, position)
-    return outline_of(evidence, position) if spot is None else spot
-
-
 def _samples(
-    marked: Sequence[_Marked], basis: Basis, random: np.random.Generator
+    marked: Sequence[Marked], basis: Basis, random: np.random.Generator
 ) -> tuple[Array, BoolMask, npt.NDArray[np.float64]]:
     """Features, truth and weights of pixels inside and outside."""
     features, truth, weights = [], [], []
@@ -391,7 +329,7 @@ def _balanced_weights(truth: BoolMask, weights: npt.NDArray[np.float64]) -> npt.
     return np.asarray(np.where(truth, 0.5 / sums[0], 0.5 / sums[1]) * weights, np.float64)
 
 
-def _level(marked: Sequence[_Marked], basis: Basis, rule: Logistic) -> float:
+def _level(marked: Sequence[Marked], basis: Basis, rule: Logistic) -> float:
     """Log-odds at which the positive examples are cut best, over their planes together."""
     odds, truth = [], []
     for one in marked:

@@ -11,7 +11,6 @@ from scipy import sparse
 from napari_ld._types import Embedding
 from napari_ld.proposals.evidence import PlaneEvidence, region_centres, region_means, vectors_at
 from napari_ld.proposals.hierarchy import STRUCTURES, tree_of
-from napari_ld.proposals.margins import margin_of, without_margin
 from napari_ld.proposals.merging import Edges, boundaries
 from napari_ld.proposals.oversegmentation import balanced, gradient_of
 
@@ -29,7 +28,7 @@ class Pieces:
     Attributes
     ----------
     labels : (rows, columns) int32 array
-        0 to N-1, and N in the black margin around a round field of view, which is no piece.
+        0 to N-1.
     area : (N,) float64 array
         Pixels.
     colour : (N, 3) float64 array
@@ -55,15 +54,10 @@ class Pieces:
 
 def pieces_of(evidence: PlaneEvidence, count: int) -> Pieces:
     """Cut the tree of a plane in ``count`` pieces and describe them."""
-    margin = margin_of(evidence.channels)
-    evidence = without_margin(evidence, margin)
     labels = tree_of(evidence, STRUCTURES).cut(count) - 1
-    if margin.any():
-        labels[margin] = labels.max() + 1
-        labels = np.unique(labels, return_inverse=True)[1].reshape(margin.shape).astype(np.int32)
     n = int(labels.max()) + 1
     channels = balanced(evidence.channels)
-    area = np.bincount(labels[~margin], minlength=n).astype(np.float64)
+    area = np.bincount(labels.reshape(-1), minlength=n).astype(np.float64)
     colour = region_means(labels, channels, n)
     middle = np.average(colour, axis=0, weights=area)
     variance = np.average((colour - middle) ** 2, axis=0, weights=area)
@@ -81,16 +75,7 @@ def pieces_of(evidence: PlaneEvidence, count: int) -> Pieces:
     soft = np.zeros((0, *vectors.shape[1:])) if embedding.clusters is None else embedding.clusters
     maps = np.concatenate([vectors, np.asarray(soft, np.float32)])
     means = _cell_means(replace(embedding, vectors=maps, clusters=None), labels, centres)
-    pieces = Pieces(labels, area, relative, means[:, : len(vectors)], means[:, len(vectors) :], place, edges)
-    return _without_last(pieces) if margin.any() else pieces
-
-
-def _without_last(pieces: Pieces) -> Pieces:
-    """The same without the piece of the highest number, the margin; it stays in the label map."""
-    kept = pieces.edges.pairs[:, 1] < len(pieces.area) - 1
-    edges = Edges(pieces.edges.pairs[kept], pieces.edges.length[kept], pieces.edges.strength[kept])
-    names = ("area", "colour", "vectors", "shares", "place")
-    return replace(pieces, edges=edges, **{name: getattr(pieces, name)[:-1] for name in names})
+    return Pieces(labels, area, relative, means[:, : len(vectors)], means[:, len(vectors) :], place, edges)
 
 
 def _cell_means(maps: Embedding, labels: npt.NDArray[np.int32], centres: tuple[Array, ...]) -> npt.NDArray[np.float32]:

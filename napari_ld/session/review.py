@@ -191,19 +191,12 @@ class RegionReview:
         self.select(one)
 
     def offer_another(self, plane: int, row: int, column: int) -> bool:
-        """Put the next one in the place of the region that was offered last; returns whether there is one.
-
-        Only for a further click into it, as long as nobody decided about it.
-        """
+        """For a further click into what was offered last, if undecided: the next one; returns whether there is one."""
         one, regions = self._offers
-        region = self.region
-        if one != self._current or region is None or len(regions) < 2 or not self.queue.is_open(one):
+        region = self.region if one == self._current and len(regions) > 1 else None
+        if region is None or not self.queue.is_open(one) or not region.mask.contains(plane, row, column):
             return False
-        if not region.mask.contains(plane, row, column):
-            return False
-        [other] = self.propose(regions[1:2], replacing=[one])
-        self._offers = other, (*regions[1:], regions[0])
-        self.select(other)
+        self.offer((*regions[1:], regions[0]), replacing=[one])
         return True
 
     def flush(self) -> None:

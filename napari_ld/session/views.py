@@ -74,7 +74,7 @@ def _colours(source: FeatureSource, cancelled: IsCancelled) -> EmbeddingView:
 def _clusters(
     source: FeatureSource, plane: int, encoder: str, cancelled: IsCancelled, count: int
 ) -> npt.NDArray[np.uint8]:
-    """The same clusters that are proposed, from 1, for every pixel: (rows, columns); 0 in a black margin."""
+    """The same clusters that are proposed, from 1, for every pixel: (rows, columns)."""
     from napari_ld.proposals.clusters import ClusterParams, cluster_map
 
     if source.plane(plane, cancelled).clusters is None:

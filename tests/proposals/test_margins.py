@@ -8,11 +8,9 @@ from napari_ld._types import Image
 from napari_ld.embedding import FeatureSource
 from napari_ld.model.checkpoint import LoadedModel
 from napari_ld.proposals import (
-    ClusterParams,
     Example,
     HierarchyParams,
     Mask,
-    cluster_map,
     fit_examples,
     propose_regions,
 )
@@ -72,19 +70,6 @@ def test_an_example_in_the_black_is_searched_there(centred_model: LoadedModel) -
     assert not model.framed
     score = model.score(plane_evidence(source, 0))
     assert score[~FIELD].mean() > score[FIELD].mean() + 0.5
-
-
-def test_the_margin_is_no_cluster(centred_model: LoadedModel) -> None:
-    image, _ = fundus(0, 60, 60)
-    source = FeatureSource(image, centred_model)
-    margin = margin_of(plane_evidence(source, 0).channels)
-    params = ClusterParams(n_clusters=3, pieces=40)
-    clusters, share = cluster_map(source, 0, params)
-    assert np.array_equal(clusters == -1, margin)
-    assert np.unique(clusters[~margin]).tolist() == [0, 1, 2]  # none was spent on the margin
-    assert not share[margin].any()
-    for region in propose_regions(source, "clusters", params=params):
-        assert not (region.mask.to_array(0) & margin).any()
 
 
 def test_the_margin_is_no_region_and_the_count_holds_beside_it(centred_model: LoadedModel) -> None:
