@@ -78,7 +78,7 @@ class RegionTree:
             holder = higher
 
     def nodes_inside(self, n_regions: int) -> npt.NDArray[np.int32]:
-        """As :meth:`nodes`, but ``n_regions`` are left beside the margin; -1 for what lies in it by more than half.
+        """As :meth:`nodes`, but ``n_regions`` are left beside the margin; -1 for leaves mostly in it.
 
         Raises
         ------
@@ -88,17 +88,17 @@ class RegionTree:
         nodes = self.nodes(n_regions)
         if self.outside is None:
             return nodes
-        size = np.bincount(self.labels.reshape(-1), minlength=self.n_leaves)
+        margin = 2 * self.outside > np.bincount(self.labels.reshape(-1), minlength=self.n_leaves)
+        if margin.all():
+            return nodes
         more = 0
         for _ in range(_ATTEMPTS):
-            in_margin = np.bincount(nodes, 2 * self.outside - size) > 0
-            found = int(in_margin.sum())
-            if found == more:
+            lost = len(np.unique(nodes)) - len(np.unique(nodes[~margin]))
+            if lost == more:
                 break
-            more = found
+            more = lost
             nodes = self.nodes(n_regions + more)
-        in_margin = np.bincount(nodes, 2 * self.outside - size) > 0
-        return np.where(in_margin[nodes], np.int32(-1), nodes) if not in_margin[nodes].all() else nodes
+        return np.where(margin, np.int32(-1), nodes)
 
     def cut(self, n_regions: int) -> Labels:
         """Label map (rows, columns) of ``n_regions`` regions, numbered from 1 in the order of their first pixels."""

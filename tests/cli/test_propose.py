@@ -26,7 +26,10 @@ def test_as_many_regions_as_asked(run: Run, films: Path, tmp_path: Path, encoder
     for name, shape in (("a", (96, 128)), ("c", (80, 112))):
         labels = tifffile.imread(tmp_path / "out" / f"{name}_labels.tif")
         assert labels.shape == shape
-        assert sorted(set(np.unique(labels)) - {0}) == list(range(1, 21))  # 0: black margin
+        assert sorted(set(np.unique(labels)) - {0}) == list(range(1, 21))
+        grey = np.asarray(PIL.Image.open(films / f"{name}.png"), np.float64)
+        assert np.median(grey[labels == 0]) == 0  # nothing but the black margin is left out
+        assert (labels[grey > np.median(grey)] > 0).mean() > 0.99
         rows = [row for row in table(tmp_path / "out") if row["image"] == f"{name}.png"]
         assert [int(row["area"]) for row in rows] == np.bincount(labels.ravel())[1:].tolist()
         assert {row["decision"] for row in rows} == {"undecided"}
